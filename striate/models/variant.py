@@ -1,0 +1,120 @@
+"""The record that describes one buildable network, and the contract every network keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network by name: what builds it and what its paper says of it.
+
+    ``build`` is called as ``build(num_classes, in_channels, **arguments)``, with ``input_size=`` where ``fixed_size``.
+
+    Attributes:
+        name: the public name; the bare one is the network whose published weights load.
+        build: the network class of the file.
+        arguments: what tells this variant from its siblings (depths, widths).
+        num_classes, in_channels, input_size: the variant's own; ``input_size`` is (height, width) in pixels.
+        min_size: smallest (height, width) that reaches the head.
+        fixed_size: the head is sized by a flatten, so that only the built ``input_size`` is accepted.
+        recipe: name of the recipe that reaches the published figure; looked up above the models.
+        mean, std: per channel, on the 0..1 scale; one entry a channel of ``in_channels``.
+        resize: shorter side before the centre crop, in pixels; None: the image is resized to ``input_size`` outright.
+        interpolation: ``bilinear`` or ``bicubic``.
+        paper: citation in one line, with arXiv id where there is one.
+        year: of publication.
+    """
+
+    name: str
+    build: Callable[..., Network]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    num_classes: int = 1000
+    in_channels: int = 3
+    input_size: tuple[int, int] = (224, 224)
+    min_size: tuple[int, int] = (1, 1)
+    fixed_size: bool = False
+    recipe: str = "fast"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    resize: int | None = 256
+    interpolation: str = "bilinear"
+    paper: str = ""
+    year: int = 0
+
+
+class Network(nn.Module, ABC):
+    """What any detector, segmenter, recipe or page may rely on in a network of the zoo.
+
+    Attributes set by a subclass in ``__init__``:
+        channels: channels of each feature map, finest first; empty for a network without convolutions.
+        strides: input pixels from one feature-map pixel to the next, finest first.
+        stage_paths: ``stem``, then ``1``, ``2``, ... as the feature maps coarsen -> paths of the modules with parameters
+            that the map needs and the finer ones do not. What comes after the last map is the classifier: in no stage.
+        head_path: module path of the last layer.
+        embedding_dim: width of what the head reads.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    stage_paths: dict[str, tuple[str, ...]]
+    head_path: str
+    embedding_dim: int
+
+    @abstractmethod
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """[N, C, H, W] -> one [N, channels[i], H_i, W_i] a stage, finest first.
+
+        H_i is ceil(H / strides[i]) where every convolution pads, less by a border where some do not.
+        """
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, embedding_dim], what the head reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> logits [N, num_classes], in train and eval mode alike."""
+        logits: Tensor = self.get_submodule(self.head_path)(self.embed(x))
+        return logits
+
+    def initialize(self, layer: nn.Module) -> None:
+        """Initialises one layer as the paper says, given each module of the network. Default: PyTorch's own stays."""
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replaces the last layer by a freshly initialised one with ``num_classes`` outputs, on the same device and dtype."""
+        if num_classes < 1:
+            raise ValueError(f"reset_head: num_classes is {num_classes}; a head needs at least 1 output")
+        parent_path, _, name = self.head_path.rpartition(".")
+        old = self.get_submodule(self.head_path)
+        if not isinstance(old, nn.Linear):
+            raise TypeError(f"reset_head: {self.head_path} is {type(old).__name__}; without a Linear head, override reset_head")
+        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, device=old.weight.device, dtype=old.weight.dtype)
+        self.initialize(new)
+        setattr(self.get_submodule(parent_path), name, new.train(old.training))
+
+
+class FixedSizeNetwork(Network):
+    """A network whose first dense layer is sized by the flattened feature map, so that it reads one image size only."""
+
+    def __init__(self, in_channels: int, input_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.in_channels, self.input_size = in_channels, input_size
+
+    def check_input(self, x: Tensor) -> None:
+        """Raises ``ValueError`` naming the expected size where ``x`` is not [N, in_channels, *input_size]."""
+        want, got = (self.in_channels, *self.input_size), tuple(x.shape[1:])
+        if got != want:
+            raise ValueError(
+                f"{type(self).__name__} reads images of {_times(want)} (channels x height x width) but got {_times(got)}: its "
+                f"first dense layer is sized by the flattened feature map. Resize the images to {_times(self.input_size)}, or "
+                f"build the network for theirs: build(..., in_channels={got[0]}, input_size={got[1:]})"
+            )
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))

@@ -1,0 +1,210 @@
+"""Short timed steps before a run: they choose precision, memory format, allocator and micro-batch, once."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from striate import machine
+from striate.errors import Failed
+from striate.files import write_json
+from striate.recipe import Recipe, Resolved, resolve_plainly
+from striate.tasks.base import Batch, Task
+from striate.turns import make_sides, split_batch, take_turn
+from striate.validation import to_device
+
+MARGIN = 1.08
+"""How much faster another choice must be than the plain one: below it timings are noise."""
+MEMORY_SHARE = 0.8
+"""Share of the available memory that a step may use."""
+
+
+def resolve(
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, device: str, *, cache: Path | None = None, tuned: bool = False
+) -> Resolved:
+    """Chooses what the recipe leaves open, by timing steps on copies of ``model``.
+
+    Args:
+        task, model: as for ``fit``; the model is left as it is.
+        batch: one batch of the recipe's size, images already normalised.
+        recipe: its fields that are not ``auto`` are taken as they are; ``probe=False`` measures nothing.
+        device: ``cpu`` or ``cuda``.
+        cache: file that keeps answers by machine, network and batch; None: measured anew.
+        tuned: whether the process may set the allocator (the command line has).
+
+    Raises:
+        Failed: when not even one image fits in memory.
+    """
+    plain = dataclasses.replace(resolve_plainly(recipe, device), threads=torch.get_num_threads(), tuned_allocator=tuned)
+    if not recipe.probe:
+        return plain
+    key = _key(model, batch, recipe, plain)
+    answers = _read(cache)
+    if key in answers:
+        return dataclasses.replace(plain, **{**answers[key], "epochs": plain.epochs, "notes": tuple(answers[key]["notes"])})
+    chosen = _measure(task, model, batch, recipe, plain)
+    if cache is not None:
+        found = dataclasses.asdict(chosen)
+        with contextlib.suppress(Failed):  # a cache that cannot be written costs time, nothing else
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cache, {**answers, key: {name: found[name] for name in found if name != "epochs"}})
+    return chosen
+
+
+def _key(model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> str:
+    shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+    asked = (
+        recipe.precision,
+        recipe.memory_format,
+        recipe.batch,
+        recipe.accumulate,
+        recipe.optimizer.name,
+        tuple(batch["image"].shape[1:]),
+    )
+    where = (machine.cpu_name(), torch.__version__, plain.threads, plain.device, plain.tuned_allocator)
+    return sha256(repr((type(model).__name__, shapes, asked, where)).encode()).hexdigest()[:32]
+
+
+def _read(cache: Path | None) -> dict[str, Any]:
+    if cache is None or not cache.exists():
+        return {}
+    try:
+        answers = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+    return answers if isinstance(answers, dict) else {}
+
+
+def _measure(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> Resolved:
+    notes: list[str] = []
+    micro = plain.micro_batch
+    if plain.device == "cpu":
+        micro = _fitting_micro_batch(task, model, batch, recipe, plain, notes)
+    plain = dataclasses.replace(plain, micro_batch=micro)
+    seconds = {choice: _seconds(task, model, batch, recipe, choice) for choice in _choices(recipe, plain)}
+    best = min(seconds, key=lambda choice: seconds[choice] * (1.0 if choice == plain else MARGIN))
+    if len(seconds) > 1:
+        timed = ", ".join(f"{c.precision} {c.memory_format} {1000 * s:.3g} ms" for c, s in seconds.items())
+        notes.append(f"{best.precision} and {best.memory_format}: fastest of {timed} a step")
+    if best.tuned_allocator:
+        best = _choose_allocator(task, model, batch, recipe, best, seconds, notes)
+    return dataclasses.replace(best, step_seconds=seconds.get(best), notes=tuple(notes))
+
+
+def _choices(recipe: Recipe, plain: Resolved) -> list[Resolved]:
+    """bf16 goes with channels_last: each alone is slower than neither on every CPU it was measured on."""
+    choices = [plain]
+    if recipe.memory_format == "auto":
+        choices.append(dataclasses.replace(plain, memory_format="channels_last"))
+    if recipe.precision == "auto" and (plain.device == "cuda" or machine.has_bf16()):
+        memory_format = "channels_last" if recipe.memory_format == "auto" else plain.memory_format
+        choices.append(dataclasses.replace(plain, precision="bf16", memory_format=memory_format))
+    return choices
+
+
+def _choose_allocator(
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, chosen: Resolved, seconds: dict[Resolved, float], notes: list[str]
+) -> Resolved:
+    """Keeping freed memory costs some small bf16 networks a few per cent, so it is timed as well."""
+    machine.keep_freed_memory(False)
+    without = dataclasses.replace(chosen, tuned_allocator=False)
+    seconds[without] = _seconds(task, model, batch, recipe, without)
+    if seconds[without] * MARGIN < seconds[chosen]:
+        notes.append(
+            f"the system's allocator as it is: {seconds[chosen] / seconds[without]:.2f}x faster here than keeping freed memory"
+        )
+        return without
+    machine.keep_freed_memory(True)
+    return chosen
+
+
+@contextlib.contextmanager
+def _trial(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved) -> Iterator[Any]:
+    """Yields a function that takes one training step of ``choice`` on a copy of the model."""
+    device = torch.device(choice.device)
+    memory_format = torch.channels_last if choice.memory_format == "channels_last" else torch.contiguous_format
+    trial = copy.deepcopy(model).to(device).train()
+    if choice.memory_format == "channels_last":
+        trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = to_device(batch, device)
+    if batch["image"].ndim == 4:
+        batch = {**batch, "image": batch["image"].contiguous(memory_format=memory_format)}
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    sides = make_sides(task, trial, recipe)
+    state = torch.get_rng_state()
+
+    def step() -> None:
+        for side in sides:
+            for group in side.optimizer.param_groups:
+                group["lr"] = 0.0
+            take_turn(side, task, trial, batch, micro_batch=choice.micro_batch, clip=recipe.clip, autocast=autocast)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    try:
+        yield step
+    finally:
+        torch.set_rng_state(state)
+
+
+def _seconds(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved, limit: float = 1.5) -> float:
+    """Fastest of at least two steps after a first one that does not count, within about ``limit`` seconds."""
+    with _trial(task, model, batch, recipe, choice) as step:
+        step()
+        times: list[float] = []
+        while len(times) < 2 or (sum(times) < limit and len(times) < 20):
+            begun = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def _fitting_micro_batch(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, notes: list[str]) -> int:
+    """The largest micro-batch whose step, extrapolated from two small ones, stays within the available memory.
+
+    On a CPU the system kills without an exception, so the whole batch is never tried first.
+    """
+    available = machine.available_memory()
+    largest = min(plain.micro_batch, len(batch["image"]))
+    small, double = max(2, largest // 16), max(4, largest // 8)
+    if available is None or task.pairs or double >= largest:
+        return plain.micro_batch
+    low, high = (_growth(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=size)) for size in (small, double))
+    per_image = max(0.0, (high - low) / (double - small))
+    fixed = max(0.0, low - per_image * small)
+    allowed = MEMORY_SHARE * available
+    if fixed + per_image * largest <= allowed:
+        return plain.micro_batch
+    fits = int((allowed - fixed) / per_image)
+    if fits < 2:
+        raise Failed(
+            "One training step does not fit in memory",
+            where=f"{available / 2**30:.1f} GiB available",
+            fix="lower --size, or take a smaller network",
+        )
+    micro = 1 << (fits.bit_length() - 1)
+    notes.append(
+        f"micro-batch {micro}: a whole batch of {largest} would need {(fixed + per_image * largest) / 2**30:.1f} GiB of "
+        f"{available / 2**30:.1f} available; gradients accumulate to the same batch, batch norm sees {micro} images"
+    )
+    return micro
+
+
+def _growth(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved) -> float:
+    """Bytes that one step with only ``choice.micro_batch`` images adds at its peak."""
+    part = next(split_batch(batch, choice.micro_batch))
+    machine.reset_peak_memory()
+    before = machine.resident_memory()
+    with _trial(task, model, part, recipe, choice) as step:
+        step()
+    return float(max(0, machine.peak_memory() - before))

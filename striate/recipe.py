@@ -1,0 +1,150 @@
+"""What a training run does, with every default visible: a frozen record, changed only by ``dataclasses.replace``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from striate.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How gradients become steps.
+
+    Attributes:
+        name: ``adamw`` or ``sgd``.
+        lr: peak learning rate; the schedule multiplies it.
+        momentum: of SGD.
+        nesterov: of SGD; needs momentum above 0.
+        betas: of AdamW.
+        eps: of AdamW.
+        weight_decay: decoupled for AdamW, L2 for SGD.
+        decay_norms_and_biases: also decay parameters of one dimension or none.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    decay_norms_and_biases: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over a run, as a multiple of ``optimizer.lr``.
+
+    Attributes:
+        name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``plateau``.
+        warmup: share of the run in which the rate rises linearly from nearly 0 (for ``one_cycle``: to its peak).
+        milestones: shares of the run at which ``step`` multiplies by ``gamma``.
+        gamma: factor of ``step`` and ``plateau``.
+        patience: epochs without a better validation figure before ``plateau`` multiplies.
+        final: multiple of the peak rate at the end of ``cosine`` and ``one_cycle``, and the floor of ``plateau``.
+    """
+
+    name: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "one_cycle"
+    warmup: float = 0.25
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    patience: int = 5
+    final: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run but the data and the network.
+
+    Attributes:
+        name: of the function that returned it.
+        epochs: passes over the training split.
+        batch: images an optimizer step (the effective batch, whatever the micro-batch).
+        seed: of initialisation, order, augmentation and dropout.
+        size: side of the square training image in pixels; None: the network's own.
+        channels: of the image the network sees; None: the network's own (for arrays: the data's).
+        optimizer, schedule, augment: see there.
+        loss: ``auto`` (cross-entropy for one label, binary cross-entropy for several, squared error for numbers),
+            ``cross_entropy`` or ``mse``.
+        label_smoothing: share of the target spread over all classes.
+        balance: uneven classes: ``auto`` (``loss`` when the largest has over 3 times the smallest), ``loss``,
+            ``sampler`` or ``none``.
+        ema: decay a step of the average of weights that is validated and kept; None: the weights themselves.
+        clip: largest gradient norm; None: no limit.
+        accumulate: micro-batches an optimizer step.
+        precision: ``fp32``, ``bf16`` or ``auto`` (the probe decides).
+        memory_format: ``channels_last``, ``contiguous`` or ``auto`` (the probe decides).
+        probe: whether a short timed probe may choose what is ``auto``; without it: fp32 and contiguous.
+        validation: share of the training split that is cut off for validation where none is given.
+        validate_every: epochs between validations; the last epoch always is.
+        checkpoint_seconds: seconds between checkpoints within an epoch; each epoch's end always writes one.
+        bad_files: largest share of unreadable files in any class before training refuses.
+        nonfinite_limit: consecutive steps with a non-finite loss or gradient before the run stops.
+    """
+
+    name: str = "fast"
+    epochs: int = 10
+    batch: int = 128
+    seed: int = 0
+    size: int | None = None
+    channels: int | None = None
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augment = field(default_factory=Augment)
+    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
+    label_smoothing: float = 0.0
+    balance: Literal["auto", "loss", "sampler", "none"] = "auto"
+    ema: float | None = None
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    probe: bool = True
+    validation: float = 0.1
+    validate_every: int = 1
+    checkpoint_seconds: float = 60.0
+    bad_files: float = 0.01
+    nonfinite_limit: int = 10
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What was measured or chosen once, at a run's start; read, never measured again, on resume.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        memory_format: ``contiguous`` or ``channels_last``.
+        micro_batch: images that go through the network at once; batch norm sees these.
+        epochs: as in the recipe, or what fits the budget.
+        threads: of the CPU operators.
+        balance: ``loss``, ``sampler`` or ``none``.
+        tuned_allocator: whether freed memory stays with the process.
+        step_seconds: of one timed step, or None where nothing was timed.
+        notes: one sentence for each choice that a user may want to know the reason of.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    memory_format: str = "contiguous"
+    micro_batch: int = 1 << 30
+    epochs: int = 0
+    threads: int = 0
+    balance: str = "none"
+    tuned_allocator: bool = False
+    step_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def resolve_plainly(recipe: Recipe, device: str = "cpu") -> Resolved:
+    """The choices for a run without a probe: fp32 and contiguous where the recipe says ``auto``."""
+    return Resolved(
+        device=device,
+        precision="fp32" if recipe.precision == "auto" else recipe.precision,
+        memory_format="contiguous" if recipe.memory_format == "auto" else recipe.memory_format,
+        micro_batch=-(-recipe.batch // recipe.accumulate),
+        epochs=recipe.epochs,
+        balance="none" if recipe.balance == "auto" else recipe.balance,
+    )
