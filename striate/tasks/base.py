@@ -46,8 +46,13 @@ class Meter(Protocol):
 class BatchSource(Protocol):
     """What ``fit`` reads: batches of the training and validation splits, never of the held-out one."""
 
-    preprocess: Any
-    steps: int
+    @property
+    def preprocess(self) -> Any:
+        """What ``normalize`` is called on; None: the images are taken as they are."""
+
+    @property
+    def steps(self) -> int:
+        """Batches of a training epoch."""
 
     def train(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Batches of an epoch (counted from 0), from ``start_step`` on; a function of the seed and the epoch."""
