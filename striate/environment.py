@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 from typing import Any
 
 from striate import machine
@@ -30,7 +29,6 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git_commit": _git_commit(),
-        "command": sys.argv,
     }
 
 

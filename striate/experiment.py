@@ -24,6 +24,7 @@ from striate.progress import Progress, Silent
 from striate.recipe import Recipe, Resolved
 from striate.recipe_fields import apply_fields, to_fields
 from striate.recipes import get_recipe
+from striate.reproduction import command_line, python_code
 from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, free_run_folder
 from striate.signals import StopRequest
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
@@ -89,7 +90,9 @@ def train(
         )
         ready = prepare(source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener)
         ready, resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuned_allocator)
-        record = _record(ready, resolved, budget)
+        record = _record(
+            ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
+        )
         make_folder(folder)
         write_split(folder / SPLIT_FILE, parts, source)
         write_json(folder / AUDIT_FILE, found.to_json())
@@ -184,13 +187,18 @@ def _fit_and_finish(
     return finish_run(ready, fitted, folder, listener)
 
 
-def _record(ready: Prepared, resolved: Resolved, budget: str | float | None) -> dict[str, Any]:
+def _record(
+    ready: Prepared, resolved: Resolved, data: str, *, budget: str | float | None, split: str | Path | None
+) -> dict[str, Any]:
     source, parts = ready.source, ready.split
+    network = ready.subject.source_file or ready.subject.name
+    options = {"budget": budget, "split": None if split is None else str(split)}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(data, network, ready.recipe, **options),
+        "python": python_code(data, network, ready.recipe, **options),
         "recipe": to_fields(ready.recipe),
         "resolved": to_fields(resolved),
-        "budget": budget,
         "model": ready.subject.to_json(),
         "task": ready.task.to_json(),
         "classes": list(source.classes),

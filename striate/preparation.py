@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from striate import machine
 from striate.data.audit import Audit
 from striate.data.augmenter import Augmenter
 from striate.data.batches import Batches
 from striate.data.preprocess import Preprocess
-from striate.data.source import Source
+from striate.data.source import ArraySource, Source
 from striate.data.split import Split
 from striate.errors import Refused, UsageError
 from striate.losses import balanced_weights
@@ -51,38 +52,55 @@ def prepare(
     Args:
         balance: as resolved before, on resume; None: by the recipe and the classes.
     """
-    counts = class_counts(source, split)
-    balance = balance if balance is not None else choose_balance(recipe, counts)
-    weights = balanced_weights(counts) if balance != "none" and counts is not None else None
+    balance = balance if balance is not None else choose_balance(recipe, source, split)
+    weights = class_weights(source, split) if balance != "none" else None
+    drawn = np.asarray(weights)[source.targets[split.train]] if balance == "sampler" else None
     batches = Batches(
         source, split.train, split.validation, preprocess,
-        batch=recipe.batch, seed=recipe.seed, augmented=recipe.augment.any, workers=workers, cache=cache_path(cache),
-        sample_weights=np.asarray(weights)[source.targets[split.train]] if balance == "sampler" and weights is not None else None,
+        batch=recipe.batch, seed=recipe.seed, workers=workers, cache=cache_path(cache),
+        augmented=recipe.augment.any and not recipe.augment.exact,
+        sample_weights=drawn,
     )  # fmt: skip
     batches.scan(lambda done, total: progress.stage("decoding", done, total))
-    task = make_task(source, split, recipe, tuple(weights) if balance == "loss" and weights is not None else None)
+    task = make_task(source, split, recipe, weights if balance == "loss" else None)
     return Prepared(source, split, subject, preprocess, task, batches, recipe)
 
 
-def make_task(source: Source, split: Split, recipe: Recipe, class_weights: tuple[float, ...] | None) -> Classify:
-    """The task that the targets of ``source`` ask for."""
+def make_task(source: Source, split: Split, recipe: Recipe, weights: tuple[float, ...] | None) -> Classify:
+    """The task that the targets of ``source`` ask for; for numbers, label smoothing has no meaning and is left out."""
     if source.kind != "value":
-        return Classify(source.classes, source.kind, recipe.loss, recipe.label_smoothing, class_weights)
+        return Classify(source.classes, source.kind, recipe.loss, recipe.label_smoothing, weights)
     values = source.targets[split.train]
-    return Classify((), "value", "auto", target_mean=float(values.mean()), target_std=float(values.std()))
+    return Classify((), "value", recipe.loss, target_mean=float(values.mean()), target_std=float(values.std()))
 
 
-def class_counts(source: Source, split: Split) -> np.ndarray | None:
-    """Training samples of each class; None where a sample has not exactly one."""
-    return np.bincount(source.targets[split.train], minlength=len(source.classes)) if source.kind == "label" else None
+def class_counts(source: Source, split: Split) -> NDArray[np.int64]:
+    """Training samples of each class, int64 [K]; a sample of several classes counts in each."""
+    own = source.targets[split.train]
+    return np.bincount(own, minlength=len(source.classes)) if source.kind == "label" else own.sum(axis=0).astype(np.int64)
 
 
-def choose_balance(recipe: Recipe, counts: np.ndarray | None) -> str:
-    """``loss``, ``sampler`` or ``none``."""
-    if counts is None or recipe.balance not in ("auto", "loss", "sampler"):
+def class_weights(source: Source, split: Split) -> tuple[float, ...]:
+    """Weights that make the classes of the training split count alike."""
+    num_samples = len(split.train) if source.kind == "labels" else None
+    return tuple(balanced_weights(class_counts(source, split).tolist(), num_samples))
+
+
+def choose_balance(recipe: Recipe, source: Source, split: Split) -> str:
+    """``loss``, ``sampler`` or ``none``; ``auto`` weighs the loss where one label each is spread unevenly.
+
+    Raises:
+        UsageError: balancing asked for where there are no classes, or drawing by class where samples have several.
+    """
+    if recipe.balance == "none" or (recipe.balance == "auto" and source.kind != "label"):
         return "none"
+    if source.kind == "value" or (source.kind == "labels" and recipe.balance == "sampler"):
+        why = "numbers have no classes" if source.kind == "value" else "a sample of several classes cannot be drawn for one"
+        what = f"--balance {recipe.balance} does not fit these targets"
+        raise UsageError(what, where=source.location, why=why, fix="--balance none")
     if recipe.balance != "auto":
         return recipe.balance
+    counts = class_counts(source, split)
     return "loss" if counts.min() > 0 and counts.max() > UNEVEN * counts.min() else "none"
 
 
@@ -112,12 +130,11 @@ def choose_device(device: str) -> str:
 
 def resolve_run(ready: Prepared, device: str, seconds: float | None, tuned: bool) -> tuple[Prepared, Resolved, float | None]:
     """Measures what the recipe leaves open, and fits the epochs to a time budget; returns also the estimated seconds."""
-    counts = class_counts(ready.source, ready.split)
     batch = _first_batch(ready)
     resolved = resolve(
         ready.task, ready.subject.module, batch, ready.recipe, device, cache=machine.cache_folder() / "probe.json", tuned=tuned
     )
-    resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, counts))
+    resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, ready.source, ready.split))
     if resolved.step_seconds is None:
         if seconds is not None:
             raise UsageError("--budget needs the timed steps of the probe", fix="leave --no-probe away, or give --epochs")
@@ -136,7 +153,9 @@ def _first_batch(ready: Prepared) -> Batch:
     batch = next(batches)
     getattr(batches, "close", lambda: None)()
     if ready.recipe.augment.any:
-        batch = Augmenter(ready.recipe.augment, ready.preprocess.size, ready.recipe.seed, len(ready.source.classes))(batch, 0)
+        batch = Augmenter(
+            ready.recipe.augment, ready.preprocess.size, ready.recipe.seed, len(ready.source.classes), ready.preprocess.resize
+        )(batch, 0)
     return {**batch, "image": ready.preprocess.normalize(batch["image"])}
 
 
@@ -149,12 +168,14 @@ def _epoch_seconds(ready: Prepared, resolved: Resolved) -> float:
 
 def refuse_bad_files(source: Source, found: Audit, recipe: Recipe) -> None:
     """Raises ``Refused`` where more than ``recipe.bad_files`` of any class cannot be read."""
-    worst = found.worst_bad_share()
-    if worst is not None and worst[1] > recipe.bad_files:
-        name, share, number = worst
-        first, reason = found.bad[0]
+    counts, bad = (found.counts(), found.bad_counts) if source.classes else (np.array([len(source)]), np.array([found.num_bad]))
+    shares = bad / np.maximum(1, counts)
+    worst = int(shares.argmax())
+    if shares[worst] > recipe.bad_files:
+        first, reason = found.bad[0].key, found.bad[0].reason
+        where = f" in class {source.classes[worst]!r}" if source.classes else ""
         raise Refused(
-            f"{number} unreadable files in class {name!r} ({100 * share:.1f} %)",
+            f"{bad[worst]} of {counts[worst]} files{where} cannot be read ({100 * shares[worst]:.1f} %)",
             where=source.location,
             why=f"over {100 * recipe.bad_files:g} % of a class would be missing unseen; first: {first} ({reason})",
             fix="repair or remove them (`striate check` lists all), or allow more with --bad-files SHARE",
@@ -163,7 +184,9 @@ def refuse_bad_files(source: Source, found: Audit, recipe: Recipe) -> None:
 
 def data_notes(source: Source, found: Audit, subject: Subject) -> tuple[str, ...]:
     """Sentences on what the audit saw that a user should know before training."""
-    notes = []
-    if found.bad:
-        notes.append(f"{len(found.bad)} unreadable files are left out (first: {found.bad[0][0]}, {found.bad[0][1]})")
-    return (*notes, *found.warnings(subject.input_size))
+    notes = [finding.text for finding in found.findings if finding.level != "note"]
+    _, smallest, _ = found.size_range(0)
+    if smallest and not isinstance(source, ArraySource) and 4 * smallest < subject.input_size[0]:
+        enlarged = f"half of the pictures are at most {smallest} pixels high and are enlarged to {subject.input_size[0]}"
+        notes.append(f"{enlarged}: --size {max(32, smallest)} would be faster")
+    return tuple(notes)

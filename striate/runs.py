@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.errors import Refused, UsageError
+from striate.evaluation_text import describe_scores
 
 RECIPE_FILE, METRICS_FILE, EVALUATION_FILE, SPLIT_FILE = "recipe.json", "metrics.jsonl", "evaluation.json", "split.json"
 AUDIT_FILE, PREDICTIONS_FILE, MODEL_FILE, REPORT_FILE = "audit.json", "predictions.npz", "model.safetensors", "report.html"
@@ -69,6 +70,18 @@ class Run:
         if self.evaluation is not None and self.model_path.exists():
             return "done"
         return f"stopped at {len(self.history)}/{self.record['resolved']['epochs']}"
+
+    def text(self) -> str:
+        """What is printed at the end: scores, worst class, most confused pair, paths, and the same run as Python code."""
+        evaluation = self.evaluation
+        scores = (
+            describe_scores(evaluation) if evaluation else f"This run is {self.status}: `striate resume {self.path}` goes on."
+        )
+        paths = [
+            f"{name:<8} {path}" for name, path in (("model", self.model_path), ("report", self.report_path)) if path.exists()
+        ]
+        code = ["The same run in Python:", *(f"    {line}" for line in str(self.record["python"]).splitlines() if line)]
+        return "\n".join([scores, "", *paths, "", *code])
 
     def to_json(self) -> dict[str, Any]:
         """What `striate runs --json` and `striate train --json` print."""

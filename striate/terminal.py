@@ -14,33 +14,37 @@ from striate.progress import Position
 
 REFRESH = 0.2
 """Seconds between two drawings of the live line."""
+STAGE_SECONDS = 10.0
+"""Seconds between two lines on a long pass, where there is no terminal."""
 
 
 class Terminal:
     """Listens to long work and shows it.
 
     On a terminal the live line is redrawn in place; elsewhere (a file, a pipe, CI) each epoch is one plain line, and a long
-    pass says a tenth at a time.
+    pass says now and then how far it is.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._drawn = 0.0
-        self._stage_said: tuple[str, int] = ("", -1)
+        self._stage = ""
+        self._stage_said = 0.0
         self._header_shown = False
         self._begun: tuple[float, int] | None = None
 
     def stage(self, name: str, done: int, total: int) -> None:
         """A bar on a terminal; elsewhere a line each tenth of passes that are long."""
-        tenth = 10 * done // max(1, total)
+        if name != self._stage:
+            self._stage, self._stage_said = name, time.monotonic()
         if self.console.is_terminal:
             if done >= total:
                 self._end_live()
             elif self._due():
                 self._draw(f"{name}  {_bar(done / max(1, total))}  {done:,}/{total:,}")
-        elif total >= 1000 and (name, tenth) != self._stage_said and done < total:
-            self._stage_said = (name, tenth)
+        elif done < total and time.monotonic() - self._stage_said > STAGE_SECONDS:
+            self._stage_said = time.monotonic()
             self._say(f"{name}: {done:,}/{total:,}")
 
     def plan(self, rows: list[tuple[str, str]]) -> None:

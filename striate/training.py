@@ -303,4 +303,4 @@ class _Fit:
 def _make_augmenter(task: Task, batches: BatchSource, recipe: Recipe) -> Augmenter | None:
     if not recipe.augment.any or batches.preprocess is None:
         return None
-    return Augmenter(recipe.augment, batches.preprocess.size, recipe.seed, len(getattr(task, "classes", ())))
+    return Augmenter(recipe.augment, batches.preprocess.size, recipe.seed, len(getattr(task, "classes", ())), batches.preprocess.resize)

@@ -95,6 +95,9 @@ def take_turn(
     try:
         side.optimizer.zero_grad(set_to_none=True)
         losses = _accumulate(side, task, model, batch, micro_batch, autocast)
+    except BaseException:
+        _restore(backup)
+        raise
     finally:
         for parameter in side.foreign_parameters:
             parameter.requires_grad_(True)
