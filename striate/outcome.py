@@ -48,6 +48,7 @@ def make_card(ready: Prepared, fitted: Fitted) -> dict[str, Any]:
             "in_channels": subject.in_channels,
             "input_size": list(subject.input_size),
             "in_zoo": subject.variant is not None,
+            "source_file": subject.source_file,
         },
         "task": ready.task.to_json(),
         "classes": list(source.classes),

@@ -58,10 +58,12 @@ def prepare(
     batches = Batches(
         source, split.train, split.validation, preprocess,
         batch=recipe.batch, seed=recipe.seed, workers=workers, cache=cache_path(cache),
-        augmented=recipe.augment.any and not recipe.augment.exact,
+        augmented=recipe.augment.resamples,
         sample_weights=drawn,
     )  # fmt: skip
     batches.scan(lambda done, total: progress.stage("decoding", done, total))
+    for note in batches.notes:
+        progress.message(note)
     task = make_task(source, split, recipe, weights if balance == "loss" else None)
     return Prepared(source, split, subject, preprocess, task, batches, recipe)
 

@@ -79,7 +79,7 @@ class Recipe:
         probe: whether a short timed probe may choose what is ``auto``; without it: fp32 and contiguous.
         validation: share of the training split that is cut off for validation where none is given.
         validate_every: epochs between validations; the last epoch always is.
-        checkpoint_seconds: seconds between checkpoints within an epoch; each epoch's end always writes one.
+        checkpoint_seconds: seconds between checkpoints within an epoch; the end of an epoch of a second or more writes one too.
         bad_files: largest share of unreadable files in any class before training refuses.
         nonfinite_limit: consecutive steps with a non-finite loss or gradient before the run stops.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from striate.architecture_file import is_architecture_file, load_architecture
+from striate.architecture_file import build_architecture, is_architecture_file, load_architecture
 from striate.data.preprocess import Preprocess
 from striate.data.source import ArraySource, Source
 from striate.errors import Refused, StriateError
@@ -116,7 +115,7 @@ def make_subject(model: str | nn.Module | Callable[..., nn.Module] | None, sourc
             return _from_zoo(model, source, recipe, num_outputs)
         file = model if isinstance(model, str) else None
         made: Any = load_architecture(model) if isinstance(model, str) else model
-        module = made if isinstance(made, nn.Module) else _call(made, num_outputs)
+        module = made if isinstance(made, nn.Module) else build_architecture(made, num_outputs)
     return _own(module, made, file, source, recipe, num_outputs)
 
 
@@ -132,19 +131,6 @@ def _from_zoo(name: str, source: Source, recipe: Recipe, num_outputs: int) -> Su
         size = variant.input_size
     module = build(name, num_classes=num_outputs, in_channels=channels, input_size=size)
     return Subject(module, name, num_outputs, channels, size, variant)
-
-
-def _call(make: Callable[..., nn.Module], num_outputs: int) -> nn.Module:
-    """Calls a user's function, with ``num_classes`` where it takes that."""
-    parameters = inspect.signature(make).parameters
-    takes = "num_classes" in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    module = make(num_classes=num_outputs) if takes else make()
-    if not isinstance(module, nn.Module):
-        raise Refused(
-            f"{getattr(make, '__name__', make)} returned {type(module).__name__}, not a torch.nn.Module",
-            fix="return the network from it",
-        )
-    return module
 
 
 def _own(module: nn.Module, made: Any, file: str | None, source: Source, recipe: Recipe, num_outputs: int) -> Subject:

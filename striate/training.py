@@ -91,6 +91,10 @@ def _own_randomness() -> Iterator[None]:
         np.random.set_state(states[2])
 
 
+EPOCH_SECONDS = 1.0
+"""Epochs shorter than this do not each write a checkpoint: syncing it to the disk would take longer than the training."""
+
+
 class _Fit:
     def __init__(
         self,
@@ -250,7 +254,8 @@ class _Fit:
             "skipped": state.skipped,
         }
         state.finish_epoch(row)
-        self._save()
+        if last or time.monotonic() - self.saved_at > min(EPOCH_SECONDS, self.recipe.checkpoint_seconds):
+            self._save()
         self.progress.epoch(row)
 
     def _validate(self) -> dict[str, float]:
@@ -282,8 +287,7 @@ class _Fit:
     def _interrupt(self) -> None:
         fix = None
         if self.folder is not None:
-            if self.state.step:  # the end of an epoch has just saved
-                self._save()
+            self._save()
             fix = f"striate resume {self.folder}"
         raise Interrupted(
             f"Stopped in epoch {self.state.epoch + 1} after step {self.state.step}",
@@ -303,4 +307,6 @@ class _Fit:
 def _make_augmenter(task: Task, batches: BatchSource, recipe: Recipe) -> Augmenter | None:
     if not recipe.augment.any or batches.preprocess is None:
         return None
-    return Augmenter(recipe.augment, batches.preprocess.size, recipe.seed, len(getattr(task, "classes", ())), batches.preprocess.resize)
+    return Augmenter(
+        recipe.augment, batches.preprocess.size, recipe.seed, len(getattr(task, "classes", ())), batches.preprocess.resize
+    )
