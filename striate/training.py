@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +19,11 @@ from striate.optimization import Plateau, WeightAverage, rate_factor
 from striate.progress import Progress, Silent
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.runstate import Best, EpochClock, RunState, restore_state, save_state
+from striate.seeding import own_randomness, seed_for
 from striate.signals import StopRequest
 from striate.tasks.base import Batch, BatchSource, Task
 from striate.turns import Side, Turn, batch_size, diverged, make_sides, take_turn
-from striate.validation import seed_for, to_device, validate
+from striate.validation import to_device, validate
 
 
 @dataclass
@@ -73,22 +71,10 @@ def fit(
         Failed: when losses or gradients stay non-finite.
         Refused: on settings that would change the result unseen, or on nothing to resume from.
     """
-    with _own_randomness(), nullcontext(stop) if stop is not None else StopRequest() as request:
+    with own_randomness(), nullcontext(stop) if stop is not None else StopRequest() as request:
         return _Fit(task, model, batches, recipe, resolved or resolve_plainly(recipe), run, progress or Silent(), request).run(
             resume
         )
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Every step seeds the process-wide generators; the caller's states are put back at the end."""
-    states = (torch.get_rng_state(), random.getstate(), np.random.get_state())
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])
 
 
 EPOCH_SECONDS = 1.0

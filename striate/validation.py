@@ -1,26 +1,15 @@
-"""One pass over the validation batches, and the seeding that makes every step a function of its position alone."""
+"""One pass over the validation batches: the figures that choose the weights."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from striate.tasks.base import Batch, Task
 from striate.turns import batch_size
-
-
-def seed_for(seed: int, step: int, name: str, turn: int) -> None:
-    """Seeds torch, NumPy and ``random`` as a function of the position in the run, so that a resume needs no stored state."""
-    value = int.from_bytes(blake2b(f"{seed}/{step}/{name}/{turn}".encode(), digest_size=8).digest(), "little")
-    torch.manual_seed(value)
-    np.random.seed(value & 0xFFFFFFFF)
-    random.seed(value)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
