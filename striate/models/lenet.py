@@ -1,0 +1,62 @@
+"""LeNet-5 as the lectures draw it (part 4, the table "LeNet5"): 61,706 parameters.
+
+After Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition", Proc. IEEE 86
+(1998), fig. 2, without arXiv id.
+
+Deviations from the paper, all the lecture's: C3 reads every map of S2 (no table of links); the pooling layers average, with
+no coefficient, bias or activation; tanh is not scaled; a dense layer in place of the ten RBF units. Its softmax is left to
+decoding. Our own: weights start with variance 1 / fan-in and biases at zero (LeCun et al., "Efficient BackProp", 1998, eq.
+16), since the paper's bound of 2.4 / fan-in goes with its scaled tanh.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from striate.arithmetic import output_size
+from striate.layers import he_normal_
+from striate.models.variant import FixedSizeNetwork, Variant
+
+
+class LeNet5(FixedSizeNetwork):
+    """The layers bear the paper's names: C convolves, S pools, F is dense."""
+
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int]) -> None:
+        super().__init__(in_channels, input_size)
+        self.c1 = nn.Conv2d(in_channels, 6, 5)
+        self.s2 = nn.AvgPool2d(2)
+        self.c3 = nn.Conv2d(6, 16, 5)
+        self.s4 = nn.AvgPool2d(2)
+        self.c5 = nn.Conv2d(16, 120, 5)
+        size = input_size
+        for kernel, stride in ((5, 1), (2, 2), (5, 1), (2, 2), (5, 1)):
+            size = output_size(size, kernel, stride)
+        self.f6 = nn.Linear(120 * size[0] * size[1], 84)
+        self.output = nn.Linear(84, num_classes)
+        self.channels, self.strides = (6, 16), (2, 4)
+        self.stage_paths = {"stem": (), "1": ("c1",), "2": ("c3",)}
+        self.head_path, self.embedding_dim = "output", 84
+        self.apply(self.initialize)
+
+    def initialize(self, layer: nn.Module) -> None:
+        he_normal_(layer, "linear")
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        self.check_input(x)
+        s2 = self.s2(torch.tanh(self.c1(x)))
+        s4 = self.s4(torch.tanh(self.c3(s2)))
+        return [s2, s4]
+
+    def embed(self, x: Tensor) -> Tensor:
+        c5 = torch.tanh(self.c5(self.feature_maps(x)[-1]))
+        return torch.tanh(self.f6(c5.flatten(1)))
+
+
+VARIANTS = (
+    Variant(
+        "lenet5", LeNet5, num_classes=10, in_channels=1, input_size=(32, 32), min_size=(32, 32), fixed_size=True,
+        recipe="lenet5", mean=(0.1307,), std=(0.3081,), resize=None,
+        paper="Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998", year=1998,
+    ),
+)  # fmt: skip
