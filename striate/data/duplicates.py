@@ -1,0 +1,174 @@
+"""Pictures that are the same, or nearly: a 64-bit difference hash, a thumbnail that confirms it, and groups.
+
+The hash (dHash: Krawetz 2013, "Kind of Like That") finds candidates, the correlation of two 16 x 16 grey thumbnails
+decides. The hash alone would drown a user: among 18,200 handwritten letters 2.5 million pairs lie within 10 bits, and none
+is a duplicate.
+
+Thresholds were set on real data. Photos re-encoded at JPEG quality 30, halved, or made grey differ by 0.0011 at most (over
+600 ImageNet photos), cropped by 2 % a side by 0.027 or less in 90 of 100; no two of these photos within 10 bits come closer
+than 0.1. Of 158 CIFAR-10 pairs within 8 bits and 0.03, looked at on a sheet, none seemed unrelated. Where pictures are simple
+shapes before an even ground (Fashion-MNIST, letters) thousands of unrelated pairs come as close as that; there only what
+re-encoding explains counts: 57 pairs in the 70,000 of Fashion-MNIST, whose 24 least alike show the same garment or its twin,
+and none among letters and digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.data.preprocess import Preprocess
+from striate.data.stratify import Ints
+from striate.data.threads import in_order
+
+HASHED, THUMBNAIL = Preprocess((8, 9), channels=1), Preprocess((16, 16), channels=1)
+"""What shrinks a picture for its difference hash, and for the thumbnail that is compared."""
+TILE = (64, 4096)
+"""Rows and columns of hashes that are compared at once: what stays in a core's cache."""
+
+MAX_CANDIDATES, MAX_PARTNERS = 256, 32
+"""For each picture: pairs looked at in one tile, and duplicates after it that end the search. Both only bound the work
+where thousands of pictures are alike, and keep their chain whole."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two pictures must be to count as one.
+
+    Attributes:
+        bits: largest Hamming distance of the two difference hashes.
+        difference: largest 1 - correlation of the two thumbnails.
+    """
+
+    bits: int
+    difference: float
+
+    @property
+    def words(self) -> str:
+        """The measure as a clause."""
+        alike = f"grey 16 x 16 thumbnails correlated by {1 - self.difference:g} or more"
+        return f"difference hashes within {self.bits} of 64 bits, and {alike}"
+
+
+@dataclass(frozen=True)
+class Near:
+    """Two pictures that are nearly the same: positions i < j, bits between their hashes, 1 - correlation of their thumbnails."""
+
+    i: int
+    j: int
+    bits: int
+    difference: float
+
+
+SAME_SCENE = Likeness(8, 0.03)
+"""Resized, re-encoded, recoloured, slightly cropped."""
+SAME_PICTURE = Likeness(2, 0.001)
+"""Resized or re-encoded."""
+
+
+def difference_hash(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """64 bits a picture, one for each of 8 x 8 horizontal neighbours: does grey rise to the right? [N, 8, 9] -> uint64 [N]."""
+    rises = np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), 64), axis=1)
+    return rises.view(">u8")[:, 0].astype(np.uint64)
+
+
+def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tuple[list[Near], Likeness]:
+    """All pairs i < j that are near duplicates, and what counted as near.
+
+    Every hash is compared with every other, in blocks on all cores: about 5 s for 100,000 pictures on two.
+
+    Args:
+        hashes: uint64 [N].
+        thumbnails: uint8 [N, 256].
+    """
+    likeness = _likeness(hashes, thumbnails)
+    coarse = _coarse(thumbnails)
+
+    def search(start: int) -> list[Near]:
+        found, partners = [], np.zeros(TILE[0], dtype=np.int64)
+        for i, j in _close(hashes, start, likeness.bits):
+            wanting = partners[i - start] < MAX_PARTNERS
+            i, j = i[wanting], j[wanting]
+            steps = coarse[i] - coarse[j]
+            # Half the squared distance of any projection is at most 1 - correlation: most pairs need no closer look.
+            possible = np.einsum("nk,nk->n", steps, steps) / 2 <= likeness.difference + 1e-5
+            i, j = i[possible], j[possible]
+            differences = _differences(thumbnails, i, j)
+            near = differences <= likeness.difference
+            i, j, differences = i[near], j[near], differences[near]
+            partners += np.bincount(i - start, minlength=TILE[0])
+            bits = np.bitwise_count(hashes[i] ^ hashes[j])
+            found += [Near(*pair) for pair in zip(*(column.tolist() for column in (i, j, bits, differences)), strict=True)]
+        return found
+
+    pairs = [pair for found in in_order(search, range(0, len(hashes), TILE[0])) for pair in found]
+    return sorted(pairs, key=lambda pair: (pair.i, pair.j)), likeness
+
+
+def _likeness(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], sample: int = 2048, enough: int = 20) -> Likeness:
+    """The loose measure, unless the hash tells nothing here: many pairs collide and the thumbnails deny most of them."""
+    # Evenly spaced, so that every class of a sorted folder is in the sample.
+    rows = np.arange(len(hashes)) if len(hashes) <= sample else np.linspace(0, len(hashes) - 1, sample).astype(np.int64)
+    hashes, thumbnails = hashes[rows], thumbnails[rows]
+    collisions = confirmed = 0
+    for start in range(0, len(rows), TILE[0]):
+        for i, j in _close(hashes, start, 3):
+            collisions += len(i)
+            confirmed += int((_differences(thumbnails, i, j) <= SAME_SCENE.difference).sum())
+    return SAME_PICTURE if collisions > enough and confirmed < 0.2 * collisions else SAME_SCENE
+
+
+def _close(hashes: NDArray[np.uint64], start: int, bits: int) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs i < j at most ``bits`` apart, i in the tile's rows from ``start`` on; no pair in two portions."""
+    rows, columns = TILE
+    for left in range(start, len(hashes), columns):
+        distances = np.bitwise_count(hashes[start : start + rows, None] ^ hashes[None, left : left + columns])
+        i, j = np.divmod(np.flatnonzero(distances <= bits), distances.shape[1])
+        upper = i + start < j + left
+        i, j = i[upper] + start, j[upper] + left
+        # A few of each row at a time, for the search of a row ends with enough partners.
+        portion = (np.arange(len(i)) - np.searchsorted(i, i)) // MAX_PARTNERS
+        for number in range(min(MAX_CANDIDATES // MAX_PARTNERS, int(portion.max(initial=-1)) + 1)):
+            yield i[portion == number], j[portion == number]
+
+
+def _coarse(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Thumbnails of mean 0 and length 1, projected on their 4 x 4 blocks: float32 [N, 16]."""
+    coarse = np.zeros((len(thumbnails), 16), dtype=np.float32)
+    for start in range(0, len(thumbnails), TILE[1]):
+        whole = thumbnails[start : start + TILE[1]].astype(np.float32)
+        whole -= whole.mean(1, keepdims=True)
+        whole /= np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-3)
+        coarse[start : start + TILE[1]] = whole.reshape(-1, 4, 4, 4, 4).sum((2, 4)).reshape(-1, 16) / 4
+    return coarse
+
+
+def _differences(thumbnails: NDArray[np.uint8], i: Ints, j: Ints) -> NDArray[np.float32]:
+    """1 - Pearson correlation of thumbnails i and j, [len(i)]; 1 where one is even grey, which nothing can confirm."""
+    a, b = (thumbnails[k].astype(np.float32) for k in (i, j))
+    a -= a.mean(1, keepdims=True)
+    b -= b.mean(1, keepdims=True)
+    norms = np.sqrt(np.einsum("nk,nk->n", a, a) * np.einsum("nk,nk->n", b, b))
+    products: NDArray[np.float32] = np.einsum("nk,nk->n", a, b)
+    correlations: NDArray[np.float32] = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return 1 - correlations
+
+
+def components(num: int, pairs: NDArray[Any]) -> Ints:
+    """Group number of each of ``num`` samples, int64 [num]: the lowest position that ``pairs`` [M, 2] connect it with."""
+    parent = list(range(num))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for a, b in np.asarray(pairs, dtype=np.int64).reshape(-1, 2).tolist():
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    return np.array([root(i) for i in range(num)], dtype=np.int64)
