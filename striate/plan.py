@@ -43,10 +43,7 @@ class Plan:
         micro = f" in micro-batches of {resolved.micro_batch}" if resolved.micro_batch < recipe.batch else ""
         rows = [
             ("data", f"{self.source.name}: {self._classes()}"),
-            (
-                "split",
-                f"{len(split.train):,} train, {len(split.validation):,} validation, {len(split.held_out):,} held out; {split.how}",
-            ),
+            ("split", f"{self._parts()}; {split.how}"),
             ("model", f"{subject.name}, {parameters:,} parameters, images {size}"),
             ("recipe", f"{recipe.name}: {resolved.epochs} epochs of {self.steps:,} steps, batch {recipe.batch}{micro}"),
             (
@@ -63,6 +60,10 @@ class Plan:
         if self.baseline is not None:
             rows.append(("baseline", f"{100 * self.baseline:.1f} % by always saying the commonest class"))
         return rows + [("note", note) for note in (*resolved.notes, *self.notes)]
+
+    def _parts(self) -> str:
+        parts = (("train", self.split.train), ("validation", self.split.validation), ("held out", self.split.held_out))
+        return ", ".join(f"{len(samples):,} {name}" for name, samples in parts)
 
     def _classes(self) -> str:
         if self.source.kind == "value":

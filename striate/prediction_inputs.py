@@ -41,9 +41,8 @@ def expand_inputs(paths: Iterable[str | os.PathLike[str]], stdin: IO[str] | None
 
 def list_inputs(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
     """One or many inputs -> (name, input) pairs: paths expanded and named by themselves, the others by their position."""
-    single = isinstance(inputs, str | os.PathLike | bytes | Image.Image) or (isinstance(inputs, np.ndarray) and inputs.ndim < 4)
     position = 0
-    for item in [inputs] if single else inputs:
+    for item in _one_or_many(inputs):
         if isinstance(item, str | os.PathLike):
             for name in expand_inputs([item]):
                 yield name, name
@@ -51,6 +50,14 @@ def list_inputs(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
         else:
             yield str(position), item
             position += 1
+
+
+def _one_or_many(inputs: Input | Iterable[Input]) -> Iterable[Input]:
+    if isinstance(inputs, str | os.PathLike | bytes | Image.Image):
+        return [inputs]
+    if isinstance(inputs, np.ndarray):
+        return [inputs] if inputs.ndim < 4 else list(inputs)
+    return inputs
 
 
 def read_input(item: Input, preprocess: Preprocess, name: str = "") -> NDArray[np.uint8]:

@@ -1,0 +1,94 @@
+"""What commands print: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from striate.runs import Run
+    from striate.tasks.decoding import Kind, Prediction
+    from striate.terminal import Terminal
+
+
+@contextmanager
+def listening() -> Iterator[Terminal]:
+    """Progress on stderr; nothing is left half-drawn when the work ends or fails."""
+    from striate.terminal import Terminal
+
+    terminal = Terminal()
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def columns() -> int:
+    """Width of the terminal in characters, within what reads well; 100 where there is none."""
+    return min(120, shutil.get_terminal_size((100, 24)).columns)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON, alone on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_run(run: Run, as_json: bool) -> None:
+    """A run that has ended."""
+    if as_json:
+        print_json(run.to_json())
+    else:
+        print(run.text())
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    """A table, a run a row; never cut to the width of the terminal, so that paths can be copied."""
+    rows = [("run", "model", "data", "recipe", "epochs", "time", "accuracy", "status"), *map(_cells, runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cells(run: Run) -> tuple[str, ...]:
+    from striate.plan import format_seconds
+
+    row = run.to_json()
+    accuracy = "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
+    described = (row["path"], row["model"], row["data"], row["recipe"], str(row["epochs"]))
+    return (*described, format_seconds(row["seconds"]), accuracy, row["status"])
+
+
+def print_predictions(predictions: Iterable[Prediction], kind: Kind, top: int, csv: str | None, as_json: bool) -> int:
+    """Predictions as they come, as text, as JSON lines or as a table; returns the number of failures."""
+    from striate.files import replacing
+    from striate.prediction_rows import write_csv, write_json_lines
+
+    if as_json:
+        return write_json_lines(predictions, sys.stdout)
+    if csv == "-":
+        return write_csv(predictions, sys.stdout, kind, top)
+    if csv is None:
+        return sum(_print_prediction(prediction) for prediction in predictions)
+    with replacing(Path(csv), "the table of predictions") as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        failures = write_csv(predictions, text, kind, top)
+        text.detach()
+    return failures
+
+
+def _print_prediction(prediction: Prediction) -> bool:
+    """One line; whether it is an error."""
+    if prediction.error is not None:
+        said = f"error: {prediction.error}"
+    elif prediction.value is not None:
+        said = f"{prediction.value:.6g}"
+    else:
+        said = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top)
+    print(f"{prediction.source}: {said}", file=sys.stderr if prediction.error is not None else sys.stdout, flush=True)
+    return prediction.error is not None
