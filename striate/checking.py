@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import textwrap
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from striate.data.findings import counted
 from striate.data.formats import open_source
 from striate.data.source import Source
 from striate.data.split import Split, make_split, write_split
-from striate.errors import Refused, UsageError
+from striate.errors import Refused
 from striate.files import make_folder, write_text
 from striate.progress import Progress, Silent
 from striate.report.check import write_check_page
+from striate.runs import refuse_inside
 
 PAGE, AUDIT, SPLIT, SHEET = "check.html", "audit.json", "split.json", "augmented.png"
 MOST_CLASSES = 24
@@ -139,7 +139,7 @@ def check(
     """
     source = open_source(data)
     folder = Path(out) if out is not None else Path("runs") / f"check-{source.name}"
-    _refuse_inside(folder, source)
+    refuse_inside(folder, source)
     listener = progress or Silent()
     found = audit(source, progress=lambda done, total: listener.stage("reading the data", done, total))
     split, unsplit = None, ""
@@ -156,18 +156,6 @@ def check(
     # In ASCII: a file name that is no valid UTF-8 becomes an escape.
     write_text(folder / AUDIT, json.dumps(result.to_json(), indent=1) + "\n")
     return result
-
-
-def _refuse_inside(folder: Path, source: Source) -> None:
-    """Nothing is ever written into a folder of data, where the next look would take it for data."""
-    place = Path(re.sub(r"^[A-Za-z][A-Za-z0-9]+:", "", source.location))
-    if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
-        raise UsageError(
-            "The results would lie within the data",
-            where=folder,
-            why=f"{place} is read, never written to",
-            fix=f"name another folder: --out {Path('..') / folder.name}",
-        )
 
 
 def _contact_sheet(path: Path, found: Audit, split: Split | None, augmented: Augment | bool, seed: int) -> Path:

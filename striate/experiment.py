@@ -25,7 +25,7 @@ from striate.recipe import Recipe, Resolved
 from striate.recipe_fields import apply_fields, to_fields
 from striate.recipes import get_recipe
 from striate.reproduction import command_line, python_code
-from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, free_run_folder
+from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, free_run_folder, refuse_inside
 from striate.signals import StopRequest
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
 from striate.training import fit
@@ -80,6 +80,7 @@ def train(
     subject = make_subject(network, source, chosen)
     check_forward(subject)
     folder = free_run_folder(out, f"{source.name}-{subject.name}")
+    refuse_inside(folder, source)
     with _request(stop) as request:
         found = _audit(source, listener, request)
         refuse_bad_files(source, found, chosen)
@@ -97,7 +98,7 @@ def train(
         write_split(folder / SPLIT_FILE, parts, source)
         write_json(folder / AUDIT_FILE, found.to_json())
         write_json(folder / RECIPE_FILE, record)
-        notes = (*parts.notes, *data_notes(source, found, subject))
+        notes = (*parts.notes, *data_notes(source, found, resolved, subject))
         listener.plan(
             Plan(
                 subject, source, parts, chosen, resolved, ready.batches.steps, majority_baseline(source, parts), estimate, notes

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import resource
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,10 +125,14 @@ def reset_peak_memory() -> None:
 
 
 def cache_folder() -> Path:
-    """Where caches go: ``STRIATE_CACHE``, else ``XDG_CACHE_HOME``/striate, else ``~/.cache/striate``."""
-    if own := os.environ.get("STRIATE_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "striate"
+    """Where caches and downloads go: ``STRIATE_CACHE``, or the system's folder for a user's caches."""
+    if chosen := os.environ.get("STRIATE_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "striate"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "striate"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "striate"
 
 
 def _lines(path: str) -> list[str]:

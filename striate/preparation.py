@@ -14,8 +14,9 @@ from striate import machine
 from striate.data.audit import Audit
 from striate.data.augmenter import Augmenter
 from striate.data.batches import Batches
+from striate.data.findings import TINY
 from striate.data.preprocess import Preprocess
-from striate.data.source import ArraySource, Source
+from striate.data.source import Source
 from striate.data.split import Split
 from striate.errors import Refused, UsageError
 from striate.losses import balanced_weights
@@ -26,6 +27,8 @@ from striate.subject import Subject
 from striate.tasks.base import Batch
 from striate.tasks.classify import Classify
 
+NAMED = 5
+"""Unreadable files that the plan names; the audit lists all."""
 UNEVEN = 3.0
 """From this ratio of the largest to the smallest class on, ``balance="auto"`` weighs the loss."""
 
@@ -184,11 +187,20 @@ def refuse_bad_files(source: Source, found: Audit, recipe: Recipe) -> None:
         )
 
 
-def data_notes(source: Source, found: Audit, subject: Subject) -> tuple[str, ...]:
+def data_notes(source: Source, found: Audit, resolved: Resolved, subject: Subject) -> tuple[str, ...]:
     """Sentences on what the audit saw that a user should know before training."""
-    notes = [finding.text for finding in found.findings if finding.level != "note"]
-    _, smallest, _ = found.size_range(0)
-    if smallest and not isinstance(source, ArraySource) and 4 * smallest < subject.input_size[0]:
-        enlarged = f"half of the pictures are at most {smallest} pixels high and are enlarged to {subject.input_size[0]}"
-        notes.append(f"{enlarged}: --size {max(32, smallest)} would be faster")
+    notes = [f"{finding.text} {finding.fix}".strip() for finding in found.findings if finding.level != "note"]
+    notes += [f"left out: {bad.key} ({bad.reason})" for bad in found.bad[:NAMED]]
+    if resolved.balance != "none":
+        ratio = f", the largest has {found.imbalance:.1f} times the images of the smallest" if found.imbalance else ""
+        means = "the loss weighs them" if resolved.balance == "loss" else "images are drawn"
+        notes.append(f"uneven classes{ratio}: {means} so that all count alike (--balance none: not)")
+    height, width = found.size_range(0)[1], found.size_range(1)[1]
+    if 0 < min(height, width) < TINY:
+        notes.append(f"the pictures are tiny ({height} x {width} pixels at the median): is this the right folder?")
+    elif min(height, width) * 4 < min(subject.input_size):
+        enlarged = (
+            f"the pictures ({height} x {width} at the median) are enlarged to {subject.input_size[0]} x {subject.input_size[1]}"
+        )
+        notes.append(f"{enlarged}: --size {max(32, min(height, width))} would be faster")
     return tuple(notes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from striate.data.source import Source
 from striate.errors import Refused, UsageError
 from striate.evaluation_text import describe_scores
 
@@ -134,3 +136,19 @@ def free_run_folder(out: str | Path | None, name: str, root: Path = Path("runs")
     if path.exists() and not path.is_dir():
         raise Refused("A file is in the way of the run's folder", where=path, fix="name another --out")
     return path
+
+
+def refuse_inside(folder: Path, source: Source) -> None:
+    """Nothing is ever written into a folder of data, where the next look would take it for data.
+
+    Raises:
+        UsageError: ``folder`` is the data's folder or below it.
+    """
+    place = Path(re.sub(r"^[A-Za-z][A-Za-z0-9]+:", "", source.location))
+    if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
+        raise UsageError(
+            "The results would lie within the data",
+            where=folder,
+            why=f"{place} is read, never written to",
+            fix=f"name another folder: --out {Path('..') / folder.name}",
+        )

@@ -198,8 +198,7 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, str], list[_Ent
         raise Refused(
             "Another tool's safetensors file: weights alone, without network, classes and preprocessing",
             where=path,
-            fix=f"name the network they belong to: `striate train DATA --arch NAME --weights {path}`, "
-            f"or in Python striate.build(NAME, weights={str(path)!r})",
+            fix=f"name the network they belong to, in Python: striate.build(NAME, weights={str(path)!r})",
         )
     return metadata, entries
 
@@ -247,6 +246,5 @@ def _refuse_pickle(path: Path) -> NoReturn:
         "Another tool's checkpoint (a PyTorch pickle), not a striate model",
         where=path,
         why="it holds weights without network, classes and preprocessing, and reading it as a model could run code",
-        fix=f"name the network its weights belong to: `striate train DATA --arch NAME --weights {path}`, "
-        f"or in Python striate.build(NAME, weights={str(path)!r}); both read tensors only",
+        fix=f"name the network its weights belong to, in Python: striate.build(NAME, weights={str(path)!r}) reads tensors only",
     )

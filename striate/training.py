@@ -271,16 +271,11 @@ class _Fit:
         self.saved_at = time.monotonic()
 
     def _interrupt(self) -> None:
-        fix = None
+        what, fix = f"Stopped in epoch {self.state.epoch + 1} after step {self.state.step}", None
         if self.folder is not None:
             self._save()
-            fix = f"striate resume {self.folder}"
-        raise Interrupted(
-            f"Stopped in epoch {self.state.epoch + 1} after step {self.state.step}",
-            self.stop.signal_number,
-            where=self.folder,
-            fix=fix,
-        )
+            what, fix = f"{what}; everything is saved", f"striate resume {self.folder}"
+        raise Interrupted(what, self.stop.signal_number, where=self.folder, fix=fix)
 
     def _finish(self) -> Fitted:
         weights: dict[str, Tensor] | None = self.state.best_weights

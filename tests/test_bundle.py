@@ -159,11 +159,11 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
 
 def test_other_tools_files_are_told_apart(tmp_path: Path) -> None:
     safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "theirs.safetensors")
-    with pytest.raises(Refused, match=r"Another tool's safetensors[\s\S]*--arch NAME --weights .*theirs\.safetensors"):
+    with pytest.raises(Refused, match=r"Another tool's safetensors[\s\S]*striate\.build\(NAME, weights=.*theirs\.safetensors"):
         read_info(tmp_path / "theirs.safetensors")
     for legacy in (False, True):
         torch.save({"w": torch.ones(2)}, tmp_path / "theirs.pth", _use_new_zipfile_serialization=not legacy)
-        with pytest.raises(Refused, match=r"PyTorch pickle[\s\S]*--arch NAME --weights .*theirs\.pth"):
+        with pytest.raises(Refused, match=r"PyTorch pickle[\s\S]*striate\.build\(NAME, weights=.*theirs\.pth"):
             read_bundle(tmp_path / "theirs.pth")
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
     with pytest.raises(Refused, match="not a safetensors file"):

@@ -287,5 +287,3 @@ def test_nothing_readable_is_refused(folder: Folder, model: Model) -> None:
     why = r"2 files could not be read, the first: apple/0\.png \(the file is empty\)"
     with pytest.raises(Refused, match=r"Nothing to score[\s\S]*" + why):
         evaluate(model, data)
-
-

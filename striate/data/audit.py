@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from striate import machine
 from striate.data.duplicates import Likeness, Near, components, near_pairs
 from striate.data.examine import TRAITS, Bad, Examined, examine
 from striate.data.findings import Finding, findings
+from striate.data.prefetch import ordered
 from striate.data.source import SPLITS, ArraySource, Source
 from striate.data.split import class_counts
 from striate.data.stratify import Ints
-from striate.data.threads import in_order
 
 LISTED = 1000
 """Entries of one list that go into ``audit.json``; the number of all is beside it."""
@@ -233,7 +234,8 @@ def audit(
     tally = _Tally(source, places)
     size = 1024 if isinstance(source, ArraySource) else 16
     portions = [places[start : start + size] for start in range(0, len(places), size)]
-    for results in in_order(lambda portion: examine(source, portion.tolist()), portions, threads):
+    workers = threads or machine.num_cores()
+    for results in ordered(lambda portion, stop: examine(source, portion.tolist()), portions, workers, ahead=4 * workers):
         for found in results:
             tally.add(found)
         if progress:

@@ -15,9 +15,10 @@ import PIL
 import simplejpeg
 import torch
 
+from striate import machine
 from striate.data.cache import PixelCache, default_limit
 from striate.data.decode import ImageError
-from striate.data.prefetch import available_cores, ordered
+from striate.data.prefetch import ordered
 from striate.data.preprocess import Preprocess
 from striate.data.randomness import occurrences, permutation, weighted_draw
 from striate.data.source import ArraySource, Source
@@ -45,7 +46,7 @@ class Batches:
         seed: of the order.
         augmented: ``train`` yields whole pictures (shorter side about 1.15 x the training size, never enlarged), for an
             ``Augment`` that ``resamples``; otherwise, and in validation always, ``preprocess``'s own pixels.
-        workers: decoding threads, at the lowest priority; 0: none; None: one a core. Arrays in memory need none.
+        workers: decoding threads, beside training at the lowest priority; 0: none; None: one a core. Arrays in memory need none.
         cache: folder of caches of decoded pictures; None: files are decoded in every epoch.
         sample_weights: one a train index: each epoch draws as many images, with replacement, in proportion; None: each once.
         cache_limit: bytes that all caches in the folder may take together; None: ``default_limit`` of the cache.
@@ -90,7 +91,7 @@ class Batches:
             self._train_store = ArrayStore(source, self._train, preprocess, whole=augmented)
             self._validation_store = ArrayStore(source, self._validation, preprocess, whole=False)
         else:
-            self.workers = available_cores() if workers is None else workers
+            self.workers = machine.num_cores() if workers is None else workers
             pixels = self._open_cache(cache, "pixels", cache_limit)
             self._validation_store = self._train_store = FileStore(source, preprocess, False, pixels)
             if augmented:
@@ -205,7 +206,7 @@ class Batches:
                 batch["occurrence"] = torch.from_numpy(turns[start : start + self.batch])
             return batch
 
-        return ordered(load, starts, self.workers, ahead=self.workers + 1)
+        return ordered(load, starts, self.workers, ahead=self.workers + 1, give_way=True)
 
     def _open_cache(self, root: Path | None, purpose: str, limit: int | None) -> PixelCache | None:
         if root is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,17 +17,6 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes had so far, and the whole, where the server says it."""
 
 _BLOCK = 2**18
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``STRIATE_CACHE``, or the system's folder for a user's caches."""
-    if chosen := os.environ.get("STRIATE_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "striate"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "striate"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "striate"
 
 
 def fetch(

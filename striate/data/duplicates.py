@@ -14,6 +14,7 @@ and none among letters and digits.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate import machine
+from striate.data.prefetch import ordered
 from striate.data.preprocess import Preprocess
 from striate.data.stratify import Ints
-from striate.data.threads import in_order
 
 HASHED, THUMBNAIL = Preprocess((8, 9), channels=1), Preprocess((16, 16), channels=1)
 """What shrinks a picture for its difference hash, and for the thumbnail that is compared."""
@@ -88,7 +90,9 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tup
     likeness = _likeness(hashes, thumbnails)
     coarse = _coarse(thumbnails)
 
-    def search(start: int) -> list[Near]:
+    workers = machine.num_cores()
+
+    def search(start: int, stop: threading.Event) -> list[Near]:
         found, partners = [], np.zeros(TILE[0], dtype=np.int64)
         for i, j in _close(hashes, start, likeness.bits):
             wanting = partners[i - start] < MAX_PARTNERS
@@ -105,7 +109,7 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tup
             found += [Near(*pair) for pair in zip(*(column.tolist() for column in (i, j, bits, differences)), strict=True)]
         return found
 
-    pairs = [pair for found in in_order(search, range(0, len(hashes), TILE[0])) for pair in found]
+    pairs = [pair for found in ordered(search, range(0, len(hashes), TILE[0]), workers, ahead=4 * workers) for pair in found]
     return sorted(pairs, key=lambda pair: (pair.i, pair.j)), likeness
 
 

@@ -20,9 +20,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.download import cache_folder, fetch_first
+from striate.data.download import fetch_first
 from striate.data.source import SPLITS, ArraySource
 from striate.errors import Refused, StriateError, UsageError
+from striate.machine import cache_folder
 
 _NAME = re.compile(r"(train|t10k|test)-(images|labels)[.-]idx[13]-ubyte(\.gz)?")
 

@@ -1,4 +1,4 @@
-"""Work ahead of the training loop, in threads that give way to it, in order."""
+"""Work in threads, its results in order, a bounded number ahead of the reader, given up at once when he stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Stopped(Exception):
     """The results of a job are no longer wanted."""
 
 
-def ordered(work: Callable[[Item, threading.Event], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
+def ordered(
+    work: Callable[[Item, threading.Event], Result], items: Iterable[Item], workers: int, ahead: int, give_way: bool = False
+) -> Iterator[Result]:
     """``work(item, stop)`` for each item, in order, up to ``ahead`` results before they are asked for.
 
     The first exception of an item is raised in its turn. However the iteration ends (to the end, by an exception, by
@@ -30,13 +32,15 @@ def ordered(work: Callable[[Item, threading.Event], Result], items: Iterable[Ite
         items: taken one by one as results are asked for.
         workers: threads; 0: the work is done when its result is asked for.
         ahead: bound on results waiting, and so on memory.
+        give_way: the threads run at the lowest priority: for work beside training, whose own threads lose most of their
+            speed to a busy neighbour.
     """
     stop = threading.Event()
     if workers == 0:
         for item in items:
             yield work(item, stop)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="striate-decode", initializer=_give_way)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="striate-decode", initializer=_lowest_priority if give_way else None)
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -50,12 +54,6 @@ def ordered(work: Callable[[Item, threading.Event], Result], items: Iterable[Ite
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _give_way() -> None:
-    """Puts this thread at the lowest priority: a busy neighbour costs training's own threads most of their speed."""
+def _lowest_priority() -> None:
     if sys.platform == "linux":  # elsewhere the call is for the whole process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -288,7 +288,8 @@ def test_threads_give_way_to_training() -> None:
     def priority(i: int, stop: threading.Event) -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    assert set(ordered(priority, range(4), workers=2, ahead=2)) == {19}
+    assert set(ordered(priority, range(4), workers=2, ahead=2, give_way=True)) == {19}
+    assert set(ordered(priority, range(4), workers=2, ahead=2)) == {own}
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 

@@ -1,0 +1,75 @@
+# make demo   the environment, a network trained on real images, its report      make test   the environment and the whole suite
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check test-all lint bench docs wheel wheel-test clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The first interpreter that is new enough; `make setup PYTHON=...` chooses another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8
+
+help:
+	@echo "make demo       install into $(VENV), train on the embedded images, evaluate, write the report"
+	@echo "make test       install, lint, types, layers and the whole suite: what CI runs"
+	@echo "make check      lint, types, layers and the fast tests"
+	@echo "make test-all   every variant and every fault, without a time limit"
+	@echo "make setup      the environment alone        make docs        API pages under docs/api"
+	@echo "make bench      the benchmarks               make wheel-test  the wheel in an empty environment"
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "striate needs Python 3.11 or newer; none was found. Install one, or: make setup PYTHON=/path/to/python3"; exit 2; }
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "$(PYTHON) cannot create environments. On Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PIP) install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/striate train demo:fashion --budget 90s --out $(RUN)
+	$(BIN)/striate evaluate $(RUN)/model.safetensors demo:fashion
+	@echo "the report: $(CURDIR)/$(RUN)/report.html"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint
+	$(PYTEST) -m "not slow"
+
+test: lint
+	@tools/browser.sh
+	$(PYTEST)
+
+test-all: lint
+	@tools/browser.sh
+	STRIATE_TEST_ALL=1 STRIATE_KILLS=20 $(PYTEST)
+
+# Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`.
+MNIST ?= mnist:
+FASHION ?= fashion:
+
+bench: setup
+	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model lenet5 --out runs/bench/lenet5
+	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model mlp --out runs/bench/mlp
+	$(BIN)/python -m benchmarks.accuracy $(FASHION) --model fashion_cnn --out runs/bench/fashion_cnn
+	$(BIN)/python -m benchmarks.shift $(MNIST) runs/bench/lenet5/seed-0 runs/bench/mlp/seed-0
+
+docs: setup
+	$(BIN)/python tools/api_pages.py docs/api
+
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation
+
+wheel-test: wheel
+	tools/wheel_test.sh "$(PYTHON)" dist/*.whl
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
