@@ -17,6 +17,7 @@ from striate.data.split import make_split, read_split, write_split
 from striate.environment import describe_environment, inexact_because
 from striate.errors import Interrupted, Refused, UsageError
 from striate.files import make_folder, write_json
+from striate.machine import Tuning
 from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
 from striate.preparation import Prepared, choose_device, data_notes, prepare, refuse_bad_files, resolve_run
@@ -46,7 +47,7 @@ def train(
     cache: str = "auto",
     progress: Progress | None = None,
     stop: StopRequest | None = None,
-    tuned_allocator: bool = False,
+    tuning: Tuning | None = None,
     **fields: Any,
 ) -> Run:
     """Trains a network on images and leaves a run folder: model, scores, report.
@@ -63,7 +64,7 @@ def train(
         cache: of decoded pixels: ``auto``, ``off``, or a folder.
         progress: told of the plan, of steps and epochs.
         stop: a request to save and stop, for callers in other threads; None: SIGINT and SIGTERM.
-        tuned_allocator: whether :func:`striate.machine.tune` has set this process's allocator.
+        tuning: what :func:`striate.machine.tune` gave, so that the probe may set threads and allocator anew; None: it may not.
         fields: recipe fields (``epochs=2, optimizer={"lr": 0.1}``).
 
     Raises:
@@ -90,7 +91,7 @@ def train(
             else make_split(source, validation=chosen.validation, seed=chosen.seed, groups=found.groups)
         )
         ready = prepare(source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener)
-        ready, resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuned_allocator)
+        ready, resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning)
         record = _record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
         )

@@ -67,6 +67,15 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_busy() -> bool:
+    """Whether other work takes a noticeable part of the cores: the load of the last minute, this process's own aside."""
+    try:
+        load = os.getloadavg()[0]
+    except OSError:
+        return False
+    return load > 1.0 + 0.25 * num_cores()
+
+
 @cache
 def cpu_name() -> str:
     """The processor as the system names it."""

@@ -20,6 +20,7 @@ from striate.data.source import Source
 from striate.data.split import Split
 from striate.errors import Refused, UsageError
 from striate.losses import balanced_weights
+from striate.machine import Tuning
 from striate.probe import resolve
 from striate.progress import Progress
 from striate.recipe import Recipe, Resolved
@@ -133,11 +134,13 @@ def choose_device(device: str) -> str:
     return device
 
 
-def resolve_run(ready: Prepared, device: str, seconds: float | None, tuned: bool) -> tuple[Prepared, Resolved, float | None]:
+def resolve_run(
+    ready: Prepared, device: str, seconds: float | None, tuning: Tuning | None
+) -> tuple[Prepared, Resolved, float | None]:
     """Measures what the recipe leaves open, and fits the epochs to a time budget; returns also the estimated seconds."""
     batch = _first_batch(ready)
     resolved = resolve(
-        ready.task, ready.subject.module, batch, ready.recipe, device, cache=machine.cache_folder() / "probe.json", tuned=tuned
+        ready.task, ready.subject.module, batch, ready.recipe, device, cache=machine.cache_folder() / "probe.json", tuning=tuning
     )
     resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, ready.source, ready.split))
     if resolved.step_seconds is None:

@@ -1,4 +1,4 @@
-"""Short timed steps before a run: they choose precision, memory format, allocator and micro-batch, once."""
+"""Short timed steps before a run: they choose precision, memory format, threads, allocator and micro-batch, once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ MEMORY_SHARE = 0.8
 
 
 def resolve(
-    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, device: str, *, cache: Path | None = None, tuned: bool = False
+    task: Task,
+    model: nn.Module,
+    batch: Batch,
+    recipe: Recipe,
+    device: str,
+    *,
+    cache: Path | None = None,
+    tuning: machine.Tuning | None = None,
 ) -> Resolved:
     """Chooses what the recipe leaves open, by timing steps on copies of ``model``.
 
@@ -40,19 +47,26 @@ def resolve(
         recipe: its fields that are not ``auto`` are taken as they are; ``probe=False`` measures nothing.
         device: ``cpu`` or ``cuda``.
         cache: file that keeps answers by machine, network and batch; None: measured anew.
-        tuned: whether the process may set the allocator (the command line has).
+        tuning: settings that the process may change, as :func:`striate.machine.tune` gave them; None: none.
 
     Raises:
         Failed: when not even one image fits in memory.
     """
-    plain = dataclasses.replace(resolve_plainly(recipe, device), threads=torch.get_num_threads(), tuned_allocator=tuned)
+    plain = dataclasses.replace(
+        resolve_plainly(recipe, device), threads=torch.get_num_threads(), tuned_allocator=tuning is not None and tuning.allocator
+    )
     if not recipe.probe:
         return plain
-    key = _key(model, batch, recipe, plain)
+    key = _key(model, batch, recipe, plain, tuning is not None)
+    if machine.is_busy():
+        cache = None  # what pays beside other work does not pay on a quiet machine, nor the other way round
     answers = _read(cache)
     if key in answers:
-        return dataclasses.replace(plain, **{**answers[key], "epochs": plain.epochs, "notes": tuple(answers[key]["notes"])})
-    chosen = _measure(task, model, batch, recipe, plain)
+        chosen = dataclasses.replace(plain, **{**answers[key], "epochs": plain.epochs, "notes": tuple(answers[key]["notes"])})
+        if tuning is not None:
+            machine.tune(chosen.threads, chosen.tuned_allocator)
+        return chosen
+    chosen = _measure(task, model, batch, recipe, plain, tuning)
     if cache is not None:
         found = dataclasses.asdict(chosen)
         with contextlib.suppress(Failed):  # a cache that cannot be written costs time, nothing else
@@ -61,7 +75,7 @@ def resolve(
     return chosen
 
 
-def _key(model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> str:
+def _key(model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, tuned: bool) -> str:
     shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
     asked = (
         recipe.precision,
@@ -71,7 +85,7 @@ def _key(model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> str
         recipe.optimizer.name,
         tuple(batch["image"].shape[1:]),
     )
-    where = (machine.cpu_name(), torch.__version__, plain.threads, plain.device, plain.tuned_allocator)
+    where = (machine.cpu_name(), torch.__version__, plain.threads, plain.device, plain.tuned_allocator, tuned)
     return sha256(repr((type(model).__name__, shapes, asked, where)).encode()).hexdigest()[:32]
 
 
@@ -85,7 +99,9 @@ def _read(cache: Path | None) -> dict[str, Any]:
     return answers if isinstance(answers, dict) else {}
 
 
-def _measure(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> Resolved:
+def _measure(
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, tuning: machine.Tuning | None
+) -> Resolved:
     notes: list[str] = []
     micro = plain.micro_batch
     if plain.device == "cpu":
@@ -96,8 +112,9 @@ def _measure(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: 
     if len(seconds) > 1:
         timed = ", ".join(f"{c.precision} {c.memory_format} {1000 * s:.3g} ms" for c, s in seconds.items())
         notes.append(f"{best.precision} and {best.memory_format}: fastest of {timed} a step")
-    if best.tuned_allocator:
-        best = _choose_allocator(task, model, batch, recipe, best, seconds, notes)
+    if tuning is not None and plain.device == "cpu":
+        best = _choose_threads(task, model, batch, recipe, best, seconds, notes)
+        best = _choose_allocator(task, model, batch, recipe, best, seconds, notes) if tuning.allocator else best
     return dataclasses.replace(best, step_seconds=seconds.get(best), notes=tuple(notes))
 
 
@@ -110,6 +127,22 @@ def _choices(recipe: Recipe, plain: Resolved) -> list[Resolved]:
         memory_format = "channels_last" if recipe.memory_format == "auto" else plain.memory_format
         choices.append(dataclasses.replace(plain, precision="bf16", memory_format=memory_format))
     return choices
+
+
+def _choose_threads(
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, chosen: Resolved, seconds: dict[Resolved, float], notes: list[str]
+) -> Resolved:
+    """Threads wait for one another after every operation: with a busy neighbour, or a small network, one is faster."""
+    if chosen.threads < 2:
+        return chosen
+    alone = dataclasses.replace(chosen, threads=1)
+    torch.set_num_threads(1)
+    seconds[alone] = _seconds(task, model, batch, recipe, alone)
+    if seconds[alone] * MARGIN < seconds[chosen]:
+        notes.append(f"1 thread: {seconds[chosen] / seconds[alone]:.1f}x faster here than {chosen.threads}")
+        return alone
+    torch.set_num_threads(chosen.threads)
+    return chosen
 
 
 def _choose_allocator(

@@ -68,12 +68,13 @@ class Terminal:
         """One row an epoch, under a header."""
         self._end_live()
         validation = row["validation"]
-        metric = next((name for name in validation if not name.startswith("loss")), None)
+        metric = row["monitor"]
+        width = max(9, len(metric))
         if not self._header_shown:
             self._header_shown = True
             self._say(
                 Text(
-                    f"{'epoch':>9}  {'train loss':>10}  {'val loss':>9}  {(metric or 'metric'):>9}  {'images/s':>9}  {'time':>8}",
+                    f"{'epoch':>9}  {'train loss':>10}  {'val loss':>9}  {metric:>{width}}  {'images/s':>9}  {'time':>8}",
                     style="bold",
                 )
             )
@@ -81,7 +82,7 @@ class Terminal:
             f"{row['epoch']:>9}",
             f"{_number(row['train'].get('loss')):>10}",
             f"{_number(validation.get('loss')):>9}",
-            f"{_number(validation.get(metric)) if metric else '':>9}",
+            f"{_number(validation.get(metric)):>{width}}",
             f"{row['images_per_second']:>9,.0f}",
             f"{format_seconds(row['seconds']) if row['seconds'] >= 10 else format(row['seconds'], '.1f') + ' s':>8}",
         ]

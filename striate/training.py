@@ -236,6 +236,7 @@ class _Fit:
             "lr": state.lr,
             "train": state.mean_losses(),
             "validation": {name: value if math.isfinite(value) else None for name, value in figures.items()},
+            "monitor": self.task.monitor,
             "best": improved,
             "skipped": state.skipped,
         }

@@ -127,7 +127,7 @@ def train(
             workers=workers,
             cache=cache,
             progress=progress,
-            tuned_allocator=tuning.allocator,
+            tuning=tuning,
             **(given | (fields or {})),
         )
     print_run(run, json)

@@ -4,7 +4,7 @@ conv 32 3x3 valid, ReLU, max-pool 2, conv 64 3x3 valid, ReLU, max-pool 2, flatte
 The data set: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747.
 
 Deviations: ReLU comes after each max-pool. The two commute, since both only compare (the larger of two rectified numbers is
-the larger number rectified), and a quarter of the numbers is left to rectify. Weights: He et al., arXiv:1502.01852.
+the larger number rectified), and a quarter of the numbers is left to rectify. Weights: PyTorch's own initialisation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.arithmetic import output_size
-from striate.layers import he_normal_
 from striate.models.variant import FixedSizeNetwork, Variant
 
 
@@ -35,10 +34,6 @@ class FashionCNN(FixedSizeNetwork):
         self.channels, self.strides = (32, 64), (2, 4)
         self.stage_paths = {"stem": (), "1": ("conv1",), "2": ("conv2",)}
         self.head_path, self.embedding_dim = "fc2", 128
-        self.apply(self.initialize)
-
-    def initialize(self, layer: nn.Module) -> None:
-        he_normal_(layer)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from striate.arithmetic import output_size
-from striate.layers import he_normal_
 from striate.models.variant import FixedSizeNetwork, Variant
 
 
@@ -37,10 +36,6 @@ class LeNet5(FixedSizeNetwork):
         self.channels, self.strides = (6, 16), (2, 4)
         self.stage_paths = {"stem": (), "1": ("c1",), "2": ("c3",)}
         self.head_path, self.embedding_dim = "output", 84
-        self.apply(self.initialize)
-
-    def initialize(self, layer: nn.Module) -> None:
-        he_normal_(layer, "linear")
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         self.check_input(x)
