@@ -19,7 +19,7 @@ from striate.models.variant import FixedSizeNetwork, Variant
 class FashionCNN(FixedSizeNetwork):
     """Two convolutions and two dense layers. ``dropout`` is a probability."""
 
-    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float = 0.5) -> None:
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float = 0.25) -> None:
         super().__init__(in_channels, input_size)
         self.conv1 = nn.Conv2d(in_channels, 32, 3)
         self.pool1 = nn.MaxPool2d(2)

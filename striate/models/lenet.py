@@ -5,8 +5,7 @@ After Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning appli
 
 Deviations from the paper, all the lecture's: C3 reads every map of S2 (no table of links); the pooling layers average, with
 no coefficient, bias or activation; tanh is not scaled; a dense layer in place of the ten RBF units. Its softmax is left to
-decoding. Our own: weights start with variance 1 / fan-in and biases at zero (LeCun et al., "Efficient BackProp", 1998, eq.
-16), since the paper's bound of 2.4 / fan-in goes with its scaled tanh.
+decoding. Our own: weights as PyTorch initialises them, since the paper's bound of 2.4 / fan-in goes with its scaled tanh.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ def lenet5() -> Recipe:
     """
     return Recipe(
         name="lenet5",
-        epochs=60,
+        epochs=40,
         batch=128,
         optimizer=Optimizer("adamw", lr=6e-3, weight_decay=0.02),
         schedule=Schedule("one_cycle", warmup=0.25),
         augment=Augment(rotate=12.0, translate=0.08, zoom=0.12, shear=8.0, fill=0.0),
-        label_smoothing=0.05,
+        label_smoothing=0.1,
         ema=0.998,
         validate_every=2,
     )
@@ -31,9 +31,9 @@ def fashion_cnn() -> Recipe:
     """
     return Recipe(
         name="fashion_cnn",
-        epochs=60,
+        epochs=30,
         batch=128,
-        optimizer=Optimizer("adamw", lr=2e-3, weight_decay=0.05),
+        optimizer=Optimizer("adamw", lr=2e-3, weight_decay=0.01),
         schedule=Schedule("one_cycle", warmup=0.2),
         augment=Augment(flip_horizontal=0.5, shift=1, fill=0.0),
         label_smoothing=0.05,
@@ -81,7 +81,7 @@ def resnet_cifar() -> Recipe:
     """
     return Recipe(
         name="resnet_cifar",
-        epochs=30,
+        epochs=5,
         batch=128,
         optimizer=Optimizer("sgd", lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule=Schedule("one_cycle", warmup=0.2),
