@@ -91,7 +91,7 @@ def train(
             else make_split(source, validation=chosen.validation, seed=chosen.seed, groups=found.groups)
         )
         ready = prepare(source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener)
-        ready, resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning)
+        resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning)
         record = _record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from numpy.typing import NDArray
 
 from striate import machine
 from striate.data.audit import Audit
-from striate.data.augmenter import Augmenter
 from striate.data.batches import Batches
 from striate.data.findings import TINY
 from striate.data.preprocess import Preprocess
@@ -27,6 +28,7 @@ from striate.recipe import Recipe, Resolved
 from striate.subject import Subject
 from striate.tasks.base import Batch
 from striate.tasks.classify import Classify
+from striate.training import make_augmenter
 
 NAMED = 5
 """Unreadable files that the plan names; the audit lists all."""
@@ -134,44 +136,44 @@ def choose_device(device: str) -> str:
     return device
 
 
-def resolve_run(
-    ready: Prepared, device: str, seconds: float | None, tuning: Tuning | None
-) -> tuple[Prepared, Resolved, float | None]:
+def resolve_run(ready: Prepared, device: str, seconds: float | None, tuning: Tuning | None) -> tuple[Resolved, float | None]:
     """Measures what the recipe leaves open, and fits the epochs to a time budget; returns also the estimated seconds."""
-    batch = _first_batch(ready)
-    resolved = resolve(
-        ready.task, ready.subject.module, batch, ready.recipe, device, cache=machine.cache_folder() / "probe.json", tuning=tuning
-    )
+    batch, prepare_seconds = _first_batch(ready)
+    answers = machine.cache_folder() / "probe.json"
+    resolved = resolve(ready.task, ready.subject.module, batch, ready.recipe, device, cache=answers, tuning=tuning)
     resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, ready.source, ready.split))
     if resolved.step_seconds is None:
         if seconds is not None:
             raise UsageError("--budget needs the timed steps of the probe", fix="leave --no-probe away, or give --epochs")
-        return ready, resolved, None
-    epoch = _epoch_seconds(ready, resolved)
+        return resolved, None
+    epoch = _epoch_seconds(ready, resolved.step_seconds, prepare_seconds)
     if seconds is not None:
         epochs = max(1, int(seconds / epoch))
-        notes = (*resolved.notes, f"budget: {epochs} epochs of about {epoch:.1f} s fit into {seconds:.0f} s")
+        notes = (*resolved.notes, f"budget: {epochs} epochs of about {epoch:.2g} s fit into {seconds:.0f} s")
         resolved = dataclasses.replace(resolved, epochs=epochs, notes=notes)
-    return ready, resolved, epoch * resolved.epochs
+    return resolved, epoch * resolved.epochs
 
 
-def _first_batch(ready: Prepared) -> Batch:
-    """The first training batch as the network will see it."""
+def _first_batch(ready: Prepared) -> tuple[Batch, float]:
+    """The first training batch as the network will see it, and the seconds that augmenting and normalising it take."""
     batches = iter(ready.batches.train(0))
-    batch = next(batches)
+    raw = next(batches)
     getattr(batches, "close", lambda: None)()
-    if ready.recipe.augment.any:
-        batch = Augmenter(
-            ready.recipe.augment, ready.preprocess.size, ready.recipe.seed, len(ready.source.classes), ready.preprocess.resize
-        )(batch, 0)
-    return {**batch, "image": ready.preprocess.normalize(batch["image"])}
+    augmenter = make_augmenter(ready.task, ready.batches, ready.recipe)
+    seconds = math.inf
+    for _ in range(3):
+        begun = time.perf_counter()
+        batch = augmenter(raw, 0) if augmenter is not None else raw
+        batch = {**batch, "image": ready.preprocess.normalize(batch["image"])}
+        seconds = min(seconds, time.perf_counter() - begun)
+    return batch, seconds
 
 
-def _epoch_seconds(ready: Prepared, resolved: Resolved) -> float:
-    """Training steps, a tenth for input and augmentation, and validation at a third of a training step an image."""
-    step = resolved.step_seconds or 0.0
-    validation = ready.batches.num_validation / max(1, ready.recipe.batch) / 3 / ready.recipe.validate_every
-    return step * (1.1 * ready.batches.steps + validation)
+def _epoch_seconds(ready: Prepared, step_seconds: float, prepare_seconds: float) -> float:
+    """Estimate: training steps, validation at a third of a training step an image, and 5 % and 10 ms for all the rest."""
+    recipe = ready.recipe
+    validation = step_seconds * ready.batches.num_validation / recipe.batch / 3 / recipe.validate_every
+    return 1.05 * (ready.batches.steps * (step_seconds + prepare_seconds) + validation) + 0.01
 
 
 def refuse_bad_files(source: Source, found: Audit, recipe: Recipe) -> None:

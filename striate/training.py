@@ -110,7 +110,7 @@ class _Fit:
         self.sides: list[Side] = make_sides(task, self.model, recipe)
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
         self.plateau = Plateau(recipe.schedule)
-        self.augmenter = _make_augmenter(task, batches, recipe)
+        self.augmenter = make_augmenter(task, batches, recipe)
         self.micro_batch = resolved.micro_batch
         self.total_steps = max(1, resolved.epochs * batches.steps)
         self.state = RunState()
@@ -286,7 +286,8 @@ class _Fit:
         return Fitted(self.model.eval(), self.state.history, self.state.best)
 
 
-def _make_augmenter(task: Task, batches: BatchSource, recipe: Recipe) -> Augmenter | None:
+def make_augmenter(task: Task, batches: BatchSource, recipe: Recipe) -> Augmenter | None:
+    """What varies the training images; None where the recipe varies nothing, or the batches are not images of ours."""
     if not recipe.augment.any or batches.preprocess is None:
         return None
     return Augmenter(

@@ -194,7 +194,7 @@ def test_a_networks_shape_mistakes_are_named_before_training(tmp_path: Path) -> 
 
 
 def test_a_budget_fits_the_epochs(tmp_path: Path) -> None:
-    run = train(Watched(), small_network, out=tmp_path / "run", budget="2s", **(QUICK | {"probe": True, "epochs": 10_000}))
+    run = train(Watched(), small_network, out=tmp_path / "run", budget="1s", **(QUICK | {"probe": True, "epochs": 10_000}))
     assert 1 <= run.record["resolved"]["epochs"] < 10_000
     assert any("budget" in note for note in run.record["resolved"]["notes"])
     with pytest.raises(UsageError, match="is not a time"):
@@ -208,12 +208,17 @@ def test_the_probe_asks_once_a_machine_and_network(tmp_path: Path, monkeypatch: 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batch = {"image": torch.rand(32, 1, 12, 12), "label": torch.arange(32) % 3, "index": torch.arange(32)}
     recipe, answers = Recipe(batch=32), tmp_path / "probe.json"
+    monkeypatch.setattr(probe.machine, "is_busy", lambda: False)
     first = resolve(task, model, batch, recipe, "cpu", cache=answers)
     assert first.precision in ("fp32", "bf16")
     assert first.step_seconds is not None
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items()), "trials are on copies"
     monkeypatch.setattr(probe, "_measure", lambda *_: pytest.fail("measured again"))
     assert resolve(task, model, batch, recipe, "cpu", cache=answers) == first
+    monkeypatch.setattr(probe.machine, "is_busy", lambda: True)
+    with pytest.raises(pytest.fail.Exception):
+        resolve(task, model, batch, recipe, "cpu", cache=answers)
+    monkeypatch.setattr(probe.machine, "is_busy", lambda: False)
     answers.write_text("torn {")
     with pytest.raises(pytest.fail.Exception):
         resolve(task, model, batch, recipe, "cpu", cache=answers)
