@@ -156,8 +156,7 @@ class _Fit:
             for group in side.optimizer.param_groups:
                 group["lr"] = side.peak_lr * factor
             for turn in range(side.player.steps):
-                seed_for(self.recipe.seed, state.global_step, side.name, turn)
-                self._account(side, self._take(side, batch), batch_size(batch))
+                self._account(side, self._take(side, batch, turn), batch_size(batch))
         if self.average is not None:
             self.average.update()
         state.step += 1
@@ -176,10 +175,11 @@ class _Fit:
         image = self.batches.preprocess.normalize(image) if self.batches.preprocess is not None else image.float()
         return {**batch, "image": image.contiguous(memory_format=self.memory_format) if image.ndim == 4 else image}
 
-    def _take(self, side: Side, batch: Batch) -> Turn:
+    def _take(self, side: Side, batch: Batch, turn: int) -> Turn:
         """One turn; on a CUDA device that runs out of memory, again with half the micro-batch."""
         self.model.train()
         while True:
+            seed_for(self.recipe.seed, self.state.global_step, side.name, turn)
             try:
                 return take_turn(
                     side,

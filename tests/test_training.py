@@ -173,6 +173,36 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     assert scored == pytest.approx(fitted.best.figure)
 
 
+def test_a_device_out_of_memory_halves_the_micro_batch_and_keeps_the_step(tmp_path: Path) -> None:
+    """A pretended device holds five images: 16 fail, then 8, then 4 pass; the step and batch norm's count are those of fours."""
+
+    class Cramped(Classify):
+        def losses(self, model: nn.Module, batch: Batch, player: str) -> dict[str, Tensor]:
+            losses = super().losses(model, batch, player)
+            if model.training and len(batch["image"]) > 5:
+                raise torch.cuda.OutOfMemoryError("pretended")
+            return losses
+
+    heard: list[str] = []
+
+    class Listener(Silent):
+        def message(self, text: str) -> None:
+            heard.append(text)
+
+    task, recipe = Cramped(classes=("a", "b", "c")), replace(RECIPE, epochs=1)
+    cramped = fit(task, network(), Blobs(), recipe, progress=Listener())
+    roomy = fit(TASK, network(), Blobs(), recipe, resolved=replace(resolve_plainly(recipe), micro_batch=4))
+    assert same_weights(cramped.model, roomy.model)
+    assert ["micro-batch 8" in heard[0], "micro-batch 4" in heard[1], len(heard)] == [True, True, 2]
+
+    class Hopeless(Cramped):
+        def losses(self, model: nn.Module, batch: Batch, player: str) -> dict[str, Tensor]:
+            raise torch.cuda.OutOfMemoryError("pretended")
+
+    with pytest.raises(Failed, match="ran out of memory"):
+        fit(Hopeless(classes=("a", "b", "c")), network(), Blobs(), recipe)
+
+
 def test_losses_over_pairs_refuse_a_micro_batch() -> None:
     class Pairs(Classify):
         pairs = True
