@@ -49,7 +49,7 @@ test: lint
 
 test-all: lint
 	@tools/browser.sh
-	STRIATE_TEST_ALL=1 STRIATE_KILLS=20 $(PYTEST)
+	STRIATE_TEST_ALL=1 $(PYTEST)
 
 # Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`.
 MNIST ?= mnist:
@@ -57,9 +57,10 @@ FASHION ?= fashion:
 
 bench: setup
 	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model lenet5 --out runs/bench/lenet5
-	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model mlp --out runs/bench/mlp
 	$(BIN)/python -m benchmarks.accuracy $(FASHION) --model fashion_cnn --out runs/bench/fashion_cnn
-	$(BIN)/python -m benchmarks.shift $(MNIST) runs/bench/lenet5/seed-0 runs/bench/mlp/seed-0
+	$(BIN)/striate train $(MNIST) --model lenet5 --recipe mlp --out runs/bench/lenet5-plain
+	$(BIN)/striate train $(MNIST) --model mlp --out runs/bench/mlp-plain
+	$(BIN)/python -m benchmarks.shift $(MNIST) runs/bench/mlp-plain runs/bench/lenet5-plain
 
 docs: setup
 	$(BIN)/python tools/api_pages.py docs/api
