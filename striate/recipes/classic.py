@@ -9,7 +9,9 @@ from striate.recipe import Optimizer, Recipe, Schedule
 def lenet5() -> Recipe:
     """LeNet-5 on MNIST, with small affine distortions.
 
-    ``striate train mnist:FOLDER --model lenet5``
+    ``striate train mnist:FOLDER --model lenet5``: 99.42 % of the 10,000 test images (99.45, 99.47, 99.34: n = 3 seeds, spread
+    0.07, 95 % interval of the mean 99.25 to 99.59), 8 to 13 minutes of one busy core of an AMD EPYC (AVX2). The paper: 99.2
+    with distortions; the lecture: 98.9.
     """
     return Recipe(
         name="lenet5",
@@ -27,7 +29,8 @@ def lenet5() -> Recipe:
 def fashion_cnn() -> Recipe:
     """The small convolutional network on Fashion-MNIST, with flips and shifts of one pixel.
 
-    ``striate train fashion:FOLDER --model fashion_cnn``
+    ``striate train fashion:FOLDER --model fashion_cnn``: 92.75 % of the 10,000 test images (92.99, 92.48, 92.79: n = 3 seeds,
+    spread 0.26, 95 % interval of the mean 92.11 to 93.39), 14 to 17 minutes of one busy core of an AMD EPYC (AVX2).
     """
     return Recipe(
         name="fashion_cnn",
@@ -45,11 +48,12 @@ def fashion_cnn() -> Recipe:
 def letters_cnn() -> Recipe:
     """The lecture's 26-letter network on EMNIST letters.
 
-    ``striate train npz:FILE --model letters_cnn``
+    ``striate train npz:FILE --model letters_cnn``: 89.5 % of 2,600 test letters (n = 1 seed, 95 % interval over the images
+    88.3 to 90.6), 145 s of one busy core of an AMD EPYC (AVX2).
     """
     return Recipe(
         name="letters_cnn",
-        epochs=60,
+        epochs=40,
         batch=128,
         optimizer=Optimizer("adamw", lr=1e-2, weight_decay=0.0),
         schedule=Schedule("one_cycle", warmup=0.25),
@@ -62,7 +66,7 @@ def letters_cnn() -> Recipe:
 def mlp() -> Recipe:
     """The lectures' fully connected network, the opponent of every convolutional one.
 
-    ``striate train mnist:FOLDER --model mlp``
+    ``striate train mnist:FOLDER --model mlp``; 10 epochs: 97.78 % of the 10,000 test images (n = 1 seed), 30 s of one core.
     """
     return Recipe(
         name="mlp",
