@@ -212,8 +212,12 @@ def _fitting_micro_batch(task: Task, model: nn.Module, batch: Batch, recipe: Rec
     small, double = max(2, largest // 16), max(4, largest // 8)
     if available is None or task.pairs or double >= largest:
         return plain.micro_batch
+    # The first step pays for what the libraries set up; what it leaves resident is the ground that both are measured from.
+    _growth(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=small))
     low, high = (_growth(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=size)) for size in (small, double))
-    per_image = max(0.0, (high - low) / (double - small))
+    per_image = (high - low) / (double - small)
+    if per_image <= 0:
+        return plain.micro_batch
     fixed = max(0.0, low - per_image * small)
     allowed = MEMORY_SHARE * available
     if fixed + per_image * largest <= allowed:
