@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from striate.data.augment import Augment
+from striate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,20 @@ class Recipe:
     checkpoint_seconds: float = 60.0
     bad_files: float = 0.01
     nonfinite_limit: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "accumulate", "validate_every", "nonfinite_limit"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", where=f"recipe.{name}", fix="use a whole number from 1 on")
+        for name in ("size", "channels"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}", where=f"recipe.{name}", fix="use a whole number from 1 on, or none"
+                )
+        if not 0 < self.validation < 1:
+            raise UsageError(f"validation is {self.validation}", where="recipe.validation", fix="use a share between 0 and 1")
+        if self.optimizer.lr <= 0:
+            raise UsageError(f"the learning rate is {self.optimizer.lr}", where="optimizer.lr", fix="use a number above 0")
 
 
 @dataclass(frozen=True)

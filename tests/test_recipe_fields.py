@@ -41,6 +41,11 @@ def test_hyphens_are_underscores_and_booleans_have_words() -> None:
         ({"optimizer": 3}, "optimizer is a group of fields"),
         ({"probe": "perhaps"}, "probe takes true or false"),
         ({"optimizer.betas": "0.9"}, "takes 2 values"),
+        ({"batch": 0}, "batch is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"size": 0}, "size is 0"),
+        ({"validation": 2}, "validation is 2"),
+        ({"optimizer.lr": -1}, "learning rate is -1"),
     ],
 )
 def test_mistakes_are_named(fields: dict[str, object], said: str) -> None:
