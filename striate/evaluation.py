@@ -165,10 +165,10 @@ def _choose(source: Source, split: str | None, recorded: Split | None) -> tuple[
         return np.arange(len(source)), "all", how
     if split not in _PARTS:
         raise UsageError(f"Unknown split {split!r}", where="split", fix=nearest(split, [*_PARTS, "all"]))
+    if recorded is not None:  # before the data's own: what was cut from train/ to validate is not what was trained on
+        return getattr(recorded, _PARTS[split]), split, recorded.how
     if split in given:
         return given[split], split, f"{split}/ as the data gives it."
-    if recorded is not None:
-        return getattr(recorded, _PARTS[split]), split, recorded.how
     has = ", ".join(name for name in given if name) or "none"
     fix = "score all of it (--split all), or give the split file of the run"
     raise UsageError(f"The data has no split {split!r}", where=source.location, why=f"its splits: {has}", fix=fix)

@@ -16,7 +16,7 @@ from striate.data.source import Source
 from striate.data.split import make_split, read_split, write_split
 from striate.environment import describe_environment, inexact_because
 from striate.errors import Interrupted, Refused, UsageError
-from striate.files import make_folder, write_json
+from striate.files import write_json
 from striate.machine import Tuning
 from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
@@ -26,7 +26,7 @@ from striate.recipe import Recipe, Resolved
 from striate.recipe_fields import apply_fields, to_fields
 from striate.recipes import get_recipe
 from striate.reproduction import command_line, python_code
-from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, free_run_folder, refuse_inside
+from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, claim_run_folder, free_run_folder, refuse_inside
 from striate.signals import StopRequest
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
 from striate.training import fit
@@ -95,7 +95,7 @@ def train(
         record = _record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
         )
-        make_folder(folder)
+        folder = claim_run_folder(folder, out, f"{source.name}-{subject.name}")
         write_split(folder / SPLIT_FILE, parts, source)
         write_json(folder / AUDIT_FILE, found.to_json())
         write_json(folder / RECIPE_FILE, record)

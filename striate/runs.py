@@ -12,6 +12,7 @@ from typing import Any
 from striate.data.source import Source
 from striate.errors import Refused, UsageError
 from striate.evaluation_text import describe_scores
+from striate.files import make_folder
 
 RECIPE_FILE, METRICS_FILE, EVALUATION_FILE, SPLIT_FILE = "recipe.json", "metrics.jsonl", "evaluation.json", "split.json"
 AUDIT_FILE, PREDICTIONS_FILE, MODEL_FILE, REPORT_FILE = "audit.json", "predictions.npz", "model.safetensors", "report.html"
@@ -136,6 +137,25 @@ def free_run_folder(out: str | Path | None, name: str, root: Path = Path("runs")
     if path.exists() and not path.is_dir():
         raise Refused("A file is in the way of the run's folder", where=path, fix="name another --out")
     return path
+
+
+def claim_run_folder(folder: Path, out: str | Path | None, name: str) -> Path:
+    """Creates the folder that :func:`free_run_folder` named; where another run has taken it since, the next free one.
+
+    Raises:
+        Failed: the disk refused.
+    """
+    make_folder(folder.parent)
+    while out is None:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            folder = free_run_folder(None, name, folder.parent)
+        except OSError:
+            break
+        else:
+            return folder
+    return make_folder(free_run_folder(folder, name))
 
 
 def refuse_inside(folder: Path, source: Source) -> None:

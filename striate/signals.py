@@ -9,7 +9,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Context manager: within it the first SIGINT or SIGTERM only sets :attr:`signal_number`; a second SIGINT interrupts.
+    """Context manager: within it the first SIGINT or SIGTERM only sets :attr:`signal_number`; a second one interrupts.
 
     Outside the main thread, where Python allows no handlers, it can still be set by :meth:`stop`.
     """
@@ -37,6 +37,6 @@ class StopRequest:
         self.signal_number = signal_number
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number and number == signal.SIGINT:
+        if self.signal_number:
             raise KeyboardInterrupt
         self.stop(number)

@@ -20,7 +20,7 @@ from striate.errors import Refused, UsageError
 from striate.experiment import train
 from striate.probe import resolve
 from striate.recipe import Recipe
-from striate.runs import Run, list_runs
+from striate.runs import Run, claim_run_folder, free_run_folder, list_runs
 from striate.tasks.classify import Classify
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch": 16, "probe": False, "cache": "off"}
@@ -83,6 +83,7 @@ def test_a_run_leaves_its_files_and_a_model_that_predicts(tmp_path: Path) -> Non
     assert again.accuracy == run.accuracy
     assert again.split == "test"
     assert again.n == 600
+    assert striate.evaluate(model, "demo:fashion", split="train").n == 2700, "what validates was not trained on"
     assert "striate.train('demo:fashion'" in run.text()
     assert [found.path for found in list_runs(tmp_path)] == [run.path]
 
@@ -140,6 +141,12 @@ def test_a_run_that_stands_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="holds a run already"):
         train(Watched(), small_network, out=tmp_path / "run", **QUICK)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+
+
+def test_a_folder_taken_meanwhile_gives_way_to_the_next(tmp_path: Path) -> None:
+    first = free_run_folder(None, "a", tmp_path)
+    assert claim_run_folder(first, None, "a") == tmp_path / "a-1"
+    assert claim_run_folder(first, None, "a") == tmp_path / "a-2"
 
 
 def test_changed_data_and_another_machine_refuse_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
