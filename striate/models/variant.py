@@ -5,9 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+
+class PaperRow(NamedTuple):
+    """One row of the table in a paper, beside the module whose output it describes.
+
+    Attributes:
+        layer: the row's name, in the paper's words.
+        path: of the module in the network.
+        output: (channels, height, width), or (features,), as printed; for one image of the variant's own input size.
+        note: where the paper prints something else than its own arithmetic gives, or counts otherwise.
+    """
+
+    layer: str
+    path: str
+    output: tuple[int, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,8 @@ class Variant:
         interpolation: ``bilinear`` or ``bicubic``.
         paper: citation in one line, with arXiv id where there is one.
         year: of publication.
+        accuracy: what the paper states, in one line with its protocol: "top-5 error 7.3 % (ImageNet test, 7 networks)".
+        paper_table: the paper's own table of layers, row by row; empty where it prints none with sizes.
     """
 
     name: str
@@ -46,6 +64,8 @@ class Variant:
     interpolation: str = "bilinear"
     paper: str = ""
     year: int = 0
+    accuracy: str = ""
+    paper_table: tuple[PaperRow, ...] = ()
 
 
 class Network(nn.Module, ABC):
@@ -58,6 +78,8 @@ class Network(nn.Module, ABC):
             that the map needs and the finer ones do not. What comes after the last map is the classifier: in no stage.
         head_path: module path of the last layer.
         embedding_dim: width of what the head reads.
+        aux_head_paths: module paths of the last layers of auxiliary classifiers, which training alone reads.
+        aux_weight: what each auxiliary classifier's loss counts beside the head's.
     """
 
     channels: tuple[int, ...]
@@ -65,6 +87,8 @@ class Network(nn.Module, ABC):
     stage_paths: dict[str, tuple[str, ...]]
     head_path: str
     embedding_dim: int
+    aux_head_paths: tuple[str, ...] = ()
+    aux_weight: float = 0.0
 
     @abstractmethod
     def feature_maps(self, x: Tensor) -> list[Tensor]:
@@ -82,20 +106,33 @@ class Network(nn.Module, ABC):
         logits: Tensor = self.get_submodule(self.head_path)(self.embed(x))
         return logits
 
+    def forward_with_aux(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """[N, C, H, W] -> the logits, and those of each auxiliary classifier in the order of ``aux_head_paths``."""
+        return self(x), ()
+
     def initialize(self, layer: nn.Module) -> None:
         """Initialises one layer as the paper says, given each module of the network. Default: PyTorch's own stays."""
 
     def reset_head(self, num_classes: int) -> None:
-        """Replaces the last layer by a freshly initialised one with ``num_classes`` outputs, on the same device and dtype."""
+        """Replaces the last layer, and that of each auxiliary classifier, by a new one with ``num_classes`` outputs.
+
+        It is initialised as the paper says and lies on the same device in the same dtype. A last layer is dense or a 1x1
+        convolution; a network with another one overrides this.
+        """
         if num_classes < 1:
             raise ValueError(f"reset_head: num_classes is {num_classes}; a head needs at least 1 output")
-        parent_path, _, name = self.head_path.rpartition(".")
-        old = self.get_submodule(self.head_path)
-        if not isinstance(old, nn.Linear):
-            raise TypeError(f"reset_head: {self.head_path} is {type(old).__name__}; without a Linear head, override reset_head")
-        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, device=old.weight.device, dtype=old.weight.dtype)
-        self.initialize(new)
-        setattr(self.get_submodule(parent_path), name, new.train(old.training))
+        for path in (self.head_path, *self.aux_head_paths):
+            parent_path, _, name = path.rpartition(".")
+            old = self.get_submodule(path)
+            like: dict[str, Any] = {"bias": old.bias is not None, "device": old.weight.device, "dtype": old.weight.dtype}
+            if isinstance(old, nn.Linear):
+                new: nn.Module = nn.Linear(old.in_features, num_classes, **like)
+            elif isinstance(old, nn.Conv2d) and old.kernel_size == (1, 1):
+                new = nn.Conv2d(old.in_channels, num_classes, 1, **like)
+            else:
+                raise TypeError(f"reset_head: {path} is {type(old).__name__}: neither dense nor a 1x1 convolution")
+            self.initialize(new)
+            setattr(self.get_submodule(parent_path), name, new.train(old.training))
 
 
 class FixedSizeNetwork(Network):
