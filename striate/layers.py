@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Literal
 
@@ -67,6 +67,89 @@ class ScaledTanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape in, the same out, within -1.7159..1.7159."""
         return 1.7159 * torch.tanh(x * (2 / 3))
+
+
+class ConvNormAct(nn.Sequential):
+    """A convolution, a norm and an activation: children 0, 1 and 2, as torchvision names them.
+
+    Args:
+        kernel_size, stride, groups, dilation: of the convolution.
+        padding: pixels on each side; None keeps the size but for the stride.
+        norm: of the output channels; None: no norm, and the convolution has a bias.
+        activation: without arguments; None: none.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 3, stride: int = 1, groups: int = 1, *,
+        padding: int | tuple[int, int] | None = None, dilation: int = 1, norm: Callable[[int], nn.Module] | None = nn.BatchNorm2d,
+        activation: Callable[[], nn.Module] | None = nn.ReLU,
+    ) -> None:  # fmt: skip
+        kernel = _pair(kernel_size)
+        if padding is None:
+            padding = (dilation * (kernel[0] - 1) // 2, dilation * (kernel[1] - 1) // 2)
+        super().__init__(nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=norm is None))
+        self.out_channels = out_channels
+        if norm is not None:
+            self.append(norm(out_channels))
+        if activation is not None:
+            self.append(activation())
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales each channel by what a small network makes of all channels' means (J. Hu et al., arXiv:1709.01507, section 3).
+
+    Args:
+        channels: of input and output.
+        squeezed: width between.
+        activation: between the two layers.
+        gate: after the second; its values scale the channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        squeezed: int,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+    ) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1, self.fc2 = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+        self.activation, self.gate = activation(), gate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> the same shape."""
+        scale: Tensor = self.gate(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
+        return x * scale
+
+
+class StochasticDepth(nn.Module):
+    """In training, zero for a share ``p`` of the images and 1 / (1 - p) times the input for the others.
+
+    Source: G. Huang et al., arXiv:1603.09382, with the scale moved from prediction to training.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, ...] -> the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.empty((len(x), *(1,) * (x.dim() - 1)), dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
+        return x * keep.div_(1 - self.p) if self.p < 1 else x * keep
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of each pixel. Source: J. Ba et al., arXiv:1607.06450; Z. Liu et al., arXiv:2201.03545."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> the same shape."""
+        return F.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
 
 
 def he_normal_(layer: nn.Module, nonlinearity: Literal["relu", "linear"] = "relu") -> None:
