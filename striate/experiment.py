@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from striate.data.split import make_split, read_split, write_split
 from striate.environment import describe_environment, inexact_because
 from striate.errors import Interrupted, Refused, UsageError
 from striate.files import write_json
+from striate.locking import locked
 from striate.machine import Tuning
 from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
@@ -90,22 +92,25 @@ def train(
             if split
             else make_split(source, validation=chosen.validation, seed=chosen.seed, groups=found.groups)
         )
-        ready = prepare(source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener)
-        resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning)
+        check = partial(_check, request, "before training began", "start again; nothing was written")
+        ready = prepare(
+            source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener, check=check
+        )
+        resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning, check)
         record = _record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
         )
         folder = claim_run_folder(folder, out, f"{source.name}-{subject.name}")
-        write_split(folder / SPLIT_FILE, parts, source)
-        write_json(folder / AUDIT_FILE, found.to_json())
-        write_json(folder / RECIPE_FILE, record)
-        notes = (*parts.notes, *data_notes(source, found, resolved, subject))
-        listener.plan(
-            Plan(
-                subject, source, parts, chosen, resolved, ready.batches.steps, majority_baseline(source, parts), estimate, notes
-            ).rows()
-        )
-        return _fit_and_finish(ready, resolved, folder, listener, request, resuming=False)
+        with locked(folder):
+            free_run_folder(folder, "")  # two runs may have been given one --out: the lock says which of them has it
+            write_split(folder / SPLIT_FILE, parts, source)
+            write_json(folder / AUDIT_FILE, found.to_json())
+            write_json(folder / RECIPE_FILE, record)
+            notes = (*parts.notes, *data_notes(source, found, resolved, subject))
+            baseline = majority_baseline(source, parts)
+            plan = Plan(subject, source, parts, chosen, resolved, ready.batches.steps, baseline, estimate, notes)
+            listener.plan(plan.rows())
+            return _fit_and_finish(ready, resolved, folder, listener, request, resuming=False)
 
 
 def resume(
@@ -128,7 +133,8 @@ def resume(
 
     Raises:
         UsageError: not a run.
-        Refused: other data, another machine without ``allow_inexact``, or a network that has to be given.
+        Refused: other data, another machine without ``allow_inexact``, a network that has to be given, or a run that another
+            process trains.
     """
     listener = progress or Silent()
     found = run if isinstance(run, Run) else Run(Path(run))
@@ -142,19 +148,13 @@ def resume(
     source = open_source(record["data"]["location"])
     _refuse_other_data(record, source)
     subject = make_subject(_network_of(record, arch, found.path), source, chosen)
-    with _request(stop) as request:
+    with _request(stop) as request, locked(found.path):
         parts = read_split(found.path / SPLIT_FILE, source)
+        check = partial(_check, request, "before training went on", f"striate resume {found.path}")
         ready = prepare(
-            source,
-            parts,
-            subject,
-            subject.preprocess(),
-            chosen,
-            workers=workers,
-            cache=cache,
-            progress=listener,
-            balance=resolved.balance,
-        )
+            source, parts, subject, subject.preprocess(), chosen,
+            workers=workers, cache=cache, progress=listener, balance=resolved.balance, check=check,
+        )  # fmt: skip
         listener.message(f"resuming {found.path}: {len(found.history)} of {resolved.epochs} epochs done")
         return _fit_and_finish(ready, resolved, found.path, listener, request, resuming=True)
 
@@ -172,10 +172,14 @@ def _request(stop: StopRequest | None) -> Iterator[StopRequest]:
 def _audit(source: Source, listener: Progress, request: StopRequest) -> Audit:
     def told(done: int, total: int) -> None:
         listener.stage("reading the data", done, total)
-        if request:
-            raise Interrupted("Stopped while reading the data", request.signal_number, fix="start again; nothing was written")
+        _check(request, "while reading the data", "start again; nothing was written")
 
     return audit(source, progress=told)
+
+
+def _check(request: StopRequest, where: str, fix: str) -> None:
+    if request:
+        raise Interrupted(f"Stopped {where}", request.signal_number, fix=fix)
 
 
 def _fit_and_finish(

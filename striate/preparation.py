@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,12 @@ class Prepared:
 
 def prepare(
     source: Source, split: Split, subject: Subject, preprocess: Preprocess, recipe: Recipe,
-    *, workers: int | None, cache: str, progress: Progress, balance: str | None = None,
+    *, workers: int | None, cache: str, progress: Progress, balance: str | None = None, check: Callable[[], None] = lambda: None,
 ) -> Prepared:  # fmt: skip
     """Builds task and batches; the held-out samples stay out of both.
 
     Args:
+        check: called often while files are decoded; raises where the run is to stop.
         balance: as resolved before, on resume; None: by the recipe and the classes.
     """
     balance = balance if balance is not None else choose_balance(recipe, source, split)
@@ -67,7 +69,12 @@ def prepare(
         augmented=recipe.augment.resamples,
         sample_weights=drawn,
     )  # fmt: skip
-    batches.scan(lambda done, total: progress.stage("decoding", done, total))
+
+    def told(done: int, total: int) -> None:
+        check()
+        progress.stage("decoding", done, total)
+
+    batches.scan(told)
     for note in batches.notes:
         progress.message(note)
     task = make_task(source, split, recipe, weights if balance == "loss" else None)
@@ -136,11 +143,16 @@ def choose_device(device: str) -> str:
     return device
 
 
-def resolve_run(ready: Prepared, device: str, seconds: float | None, tuning: Tuning | None) -> tuple[Resolved, float | None]:
-    """Measures what the recipe leaves open, and fits the epochs to a time budget; returns also the estimated seconds."""
+def resolve_run(
+    ready: Prepared, device: str, seconds: float | None, tuning: Tuning | None, check: Callable[[], None] = lambda: None
+) -> tuple[Resolved, float | None]:
+    """Measures what the recipe leaves open, and fits the epochs to a time budget; returns also the estimated seconds.
+
+    ``check`` is called between the measurements, and raises where the run is to stop.
+    """
     batch, prepare_seconds = _first_batch(ready)
     answers = machine.cache_folder() / "probe.json"
-    resolved = resolve(ready.task, ready.subject.module, batch, ready.recipe, device, cache=answers, tuning=tuning)
+    resolved = resolve(ready.task, ready.subject.module, batch, ready.recipe, device, cache=answers, tuning=tuning, check=check)
     resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, ready.source, ready.split))
     if resolved.step_seconds is None:
         if seconds is not None:

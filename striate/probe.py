@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,17 @@ from striate.errors import Failed
 from striate.files import write_json
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.tasks.base import Batch, Task
-from striate.turns import make_sides, split_batch, take_turn
+from striate.turns import make_sides, set_training, split_batch, take_turn
 from striate.validation import to_device
 
 MARGIN = 1.08
 """How much faster another choice must be than the plain one: below it timings are noise."""
 MEMORY_SHARE = 0.8
 """Share of the available memory that a step may use."""
+
+
+_OF_THE_MOMENT = ("epochs", "micro_batch")
+"""What an answer of another day does not say: it follows from the recipe and from the memory that is free now."""
 
 
 def resolve(
@@ -38,6 +42,7 @@ def resolve(
     *,
     cache: Path | None = None,
     tuning: machine.Tuning | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Resolved:
     """Chooses what the recipe leaves open, by timing steps on copies of ``model``.
 
@@ -48,6 +53,7 @@ def resolve(
         device: ``cpu`` or ``cuda``.
         cache: file that keeps answers by machine, network and batch; None: measured anew.
         tuning: settings that the process may change, as :func:`striate.machine.tune` gave them; None: none.
+        check: called before each timing; raises where the run is to stop.
 
     Raises:
         Failed: when not even one image fits in memory.
@@ -57,21 +63,25 @@ def resolve(
     )
     if not recipe.probe:
         return plain
+    check()
+    plain = _fitted(task, model, batch, recipe, plain)
     key = _key(model, batch, recipe, plain, tuning is not None)
     if machine.is_busy():
         cache = None  # what pays beside other work does not pay on a quiet machine, nor the other way round
     answers = _read(cache)
     if key in answers:
-        chosen = dataclasses.replace(plain, **{**answers[key], "epochs": plain.epochs, "notes": tuple(answers[key]["notes"])})
+        chosen = dataclasses.replace(plain, **{**answers[key], "notes": (*plain.notes, *answers[key]["notes"])})
         if tuning is not None:
             machine.tune(chosen.threads, chosen.tuned_allocator)
         return chosen
-    chosen = _measure(task, model, batch, recipe, plain, tuning)
+    chosen = _measure(task, model, batch, recipe, plain, tuning, check)
     if cache is not None:
         found = dataclasses.asdict(chosen)
+        answer = {name: found[name] for name in found if name not in _OF_THE_MOMENT}
+        answer["notes"] = chosen.notes[len(plain.notes) :]
         with contextlib.suppress(Failed):  # a cache that cannot be written costs time, nothing else
             cache.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cache, {**answers, key: {name: found[name] for name in found if name != "epochs"}})
+            write_json(cache, {**answers, key: answer})
     return chosen
 
 
@@ -100,14 +110,14 @@ def _read(cache: Path | None) -> dict[str, Any]:
 
 
 def _measure(
-    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, tuning: machine.Tuning | None
-) -> Resolved:
-    notes: list[str] = []
-    micro = plain.micro_batch
-    if plain.device == "cpu":
-        micro = _fitting_micro_batch(task, model, batch, recipe, plain, notes)
-    plain = dataclasses.replace(plain, micro_batch=micro)
-    seconds = {choice: _seconds(task, model, batch, recipe, choice) for choice in _choices(recipe, plain)}
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, tuning: machine.Tuning | None,
+    check: Callable[[], None],
+) -> Resolved:  # fmt: skip
+    notes = list(plain.notes)
+    seconds: dict[Resolved, float] = {}
+    for choice in _choices(recipe, plain):
+        check()
+        seconds[choice] = _seconds(task, model, batch, recipe, choice)
     best = min(seconds, key=lambda choice: seconds[choice] * (1.0 if choice == plain else MARGIN))
     if len(seconds) > 1:
         timed = ", ".join(f"{c.precision} {c.memory_format} {1000 * s:.3g} ms" for c, s in seconds.items())
@@ -166,7 +176,8 @@ def _trial(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: R
     """Yields a function that takes one training step of ``choice`` on a copy of the model."""
     device = torch.device(choice.device)
     memory_format = torch.channels_last if choice.memory_format == "channels_last" else torch.contiguous_format
-    trial = copy.deepcopy(model).to(device).train()
+    trial = copy.deepcopy(model).to(device)
+    set_training(trial)
     if choice.memory_format == "channels_last":
         trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = to_device(batch, device)
@@ -202,26 +213,29 @@ def _seconds(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice:
     return min(times)
 
 
-def _fitting_micro_batch(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, notes: list[str]) -> int:
-    """The largest micro-batch whose step, extrapolated from two small ones, stays within the available memory.
+def _fitted(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> Resolved:
+    """``plain`` with the largest micro-batch whose step, extrapolated from two small ones, stays within the free memory.
 
     On a CPU the system kills without an exception, so the whole batch is never tried first.
     """
     available = machine.available_memory()
     largest = min(plain.micro_batch, len(batch["image"]))
     small, double = max(2, largest // 16), max(4, largest // 8)
-    if available is None or task.pairs or double >= largest:
-        return plain.micro_batch
+    if plain.device != "cpu" or available is None or task.pairs or double >= largest:
+        return plain
     # The first step pays for what the libraries set up; what it leaves resident is the ground that both are measured from.
-    _growth(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=small))
-    low, high = (_growth(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=size)) for size in (small, double))
+    _peak(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=small))
+    ground = machine.resident_memory()
+    low, high = (
+        _peak(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=size)) - ground for size in (small, double)
+    )
     per_image = (high - low) / (double - small)
     if per_image <= 0:
-        return plain.micro_batch
+        return plain
     fixed = max(0.0, low - per_image * small)
     allowed = MEMORY_SHARE * available
     if fixed + per_image * largest <= allowed:
-        return plain.micro_batch
+        return plain
     fits = int((allowed - fixed) / per_image)
     if fits < 2:
         raise Failed(
@@ -230,18 +244,17 @@ def _fitting_micro_batch(task: Task, model: nn.Module, batch: Batch, recipe: Rec
             fix="lower --size, or take a smaller network",
         )
     micro = 1 << (fits.bit_length() - 1)
-    notes.append(
+    note = (
         f"micro-batch {micro}: a whole batch of {largest} would need {(fixed + per_image * largest) / 2**30:.1f} GiB of "
         f"{available / 2**30:.1f} available; gradients accumulate to the same batch, batch norm sees {micro} images"
     )
-    return micro
+    return dataclasses.replace(plain, micro_batch=micro, notes=(*plain.notes, note))
 
 
-def _growth(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved) -> float:
-    """Bytes that one step with only ``choice.micro_batch`` images adds at its peak."""
+def _peak(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved) -> int:
+    """Most bytes the process held during one step with only ``choice.micro_batch`` images."""
     part = next(split_batch(batch, choice.micro_batch))
     machine.reset_peak_memory()
-    before = machine.resident_memory()
     with _trial(task, model, part, recipe, choice) as step:
         step()
-    return float(max(0, machine.peak_memory() - before))
+    return machine.peak_memory()

@@ -14,21 +14,23 @@ class Optimizer:
     """How gradients become steps.
 
     Attributes:
-        name: ``adamw`` or ``sgd``.
+        name: ``adamw``, ``sgd`` or ``rmsprop``.
         lr: peak learning rate; the schedule multiplies it.
-        momentum: of SGD.
+        momentum: of SGD and RMSprop.
         nesterov: of SGD; needs momentum above 0.
         betas: of AdamW.
-        eps: of AdamW.
-        weight_decay: decoupled for AdamW, L2 for SGD.
+        smoothing: of RMSprop: what its mean of squared gradients keeps of the last one, 0 to below 1.
+        eps: of AdamW and RMSprop.
+        weight_decay: decoupled for AdamW, L2 for SGD and RMSprop.
         decay_norms_and_biases: also decay parameters of one dimension or none.
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "sgd", "rmsprop"] = "adamw"
     lr: float = 1e-3
     momentum: float = 0.9
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
+    smoothing: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.01
     decay_norms_and_biases: bool = False
@@ -39,20 +41,29 @@ class Schedule:
     """The learning rate over a run, as a multiple of ``optimizer.lr``.
 
     Attributes:
-        name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``plateau``.
+        name: ``constant``, ``step``, ``linear``, ``cosine``, ``one_cycle`` or ``plateau``.
         warmup: share of the run in which the rate rises linearly from nearly 0 (for ``one_cycle``: to its peak).
         milestones: shares of the run at which ``step`` multiplies by ``gamma``.
         gamma: factor of ``step`` and ``plateau``.
         patience: epochs without a better validation figure before ``plateau`` multiplies.
-        final: multiple of the peak rate at the end of ``cosine`` and ``one_cycle``, and the floor of ``plateau``.
+        final: multiple of the peak rate at the end of ``linear``, ``cosine`` and ``one_cycle``, and the floor of ``plateau``.
     """
 
-    name: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "one_cycle"
+    name: Literal["constant", "step", "linear", "cosine", "one_cycle", "plateau"] = "one_cycle"
     warmup: float = 0.25
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1
     patience: int = 5
     final: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, value in (("warmup", self.warmup), ("final", self.final), *(("milestones", each) for each in self.milestones)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}", where=f"schedule.{name}", fix="use a share from 0 to 1")
+        if self.gamma <= 0:
+            raise UsageError(f"gamma is {self.gamma}", where="schedule.gamma", fix="use a factor above 0")
+        if self.patience < 0:
+            raise UsageError(f"patience is {self.patience}", where="schedule.patience", fix="use a number of epochs from 0 on")
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,13 @@ class Recipe:
                 )
         if not 0 < self.validation < 1:
             raise UsageError(f"validation is {self.validation}", where="recipe.validation", fix="use a share between 0 and 1")
+        for name in ("ema", "label_smoothing"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", where=f"recipe.{name}", fix="use a share from 0 on, below 1")
+        if not 0 <= self.bad_files <= 1:
+            raise UsageError(f"bad_files is {self.bad_files}", where="recipe.bad_files", fix="use a share from 0 to 1")
+        if self.clip is not None and self.clip <= 0:
+            raise UsageError(f"clip is {self.clip}", where="recipe.clip", fix="use a gradient norm above 0, or none")
         if self.optimizer.lr <= 0:
             raise UsageError(f"the learning rate is {self.optimizer.lr}", where="optimizer.lr", fix="use a number above 0")
 

@@ -13,6 +13,7 @@ from striate.data.source import Source
 from striate.errors import Refused, UsageError
 from striate.evaluation_text import describe_scores
 from striate.files import make_folder
+from striate.locking import is_locked
 
 RECIPE_FILE, METRICS_FILE, EVALUATION_FILE, SPLIT_FILE = "recipe.json", "metrics.jsonl", "evaluation.json", "split.json"
 AUDIT_FILE, PREDICTIONS_FILE, MODEL_FILE, REPORT_FILE = "audit.json", "predictions.npz", "model.safetensors", "report.html"
@@ -69,10 +70,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``done``, or how far it came: ``stopped at 3/20``."""
+        """``done``, or how far it came: ``running, 3/20`` or ``stopped at 3/20``."""
         if self.evaluation is not None and self.model_path.exists():
             return "done"
-        return f"stopped at {len(self.history)}/{self.record['resolved']['epochs']}"
+        how_far = f"{len(self.history)}/{self.record['resolved']['epochs']}"
+        return f"running, {how_far}" if is_locked(self.path) else f"stopped at {how_far}"
 
     def text(self) -> str:
         """What is printed at the end: scores, worst class, most confused pair, paths, and the same run as Python code."""

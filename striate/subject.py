@@ -115,8 +115,7 @@ def make_subject(model: str | nn.Module | Callable[..., nn.Module] | None, sourc
             return _from_zoo(model, source, recipe, num_outputs)
         file = model if isinstance(model, str) else None
         made: Any = load_architecture(model) if isinstance(model, str) else model
-        module = made if isinstance(made, nn.Module) else build_architecture(made, num_outputs)
-    return _own(module, made, file, source, recipe, num_outputs)
+        return _own(made, file, source, recipe, num_outputs)
 
 
 def _from_zoo(name: str, source: Source, recipe: Recipe, num_outputs: int) -> Subject:
@@ -133,11 +132,18 @@ def _from_zoo(name: str, source: Source, recipe: Recipe, num_outputs: int) -> Su
     return Subject(module, name, num_outputs, channels, size, variant)
 
 
-def _own(module: nn.Module, made: Any, file: str | None, source: Source, recipe: Recipe, num_outputs: int) -> Subject:
-    height, width, channels = picture_shape(source)
-    name = type(module).__name__ if isinstance(made, nn.Module) else getattr(made, "__name__", type(module).__name__)
+def _own(made: Any, file: str | None, source: Source, recipe: Recipe, num_outputs: int) -> Subject:
+    """A user's network. A function is called with what loading the model will call it with: classes, channels and size."""
+    height, width, pictured = picture_shape(source)
     size = (recipe.size, recipe.size) if recipe.size else (height, width) if max(height, width) <= SMALL_SIDE else (224, 224)
-    return Subject(module, name, num_outputs, recipe.channels or _first_channels(module) or channels, size, None, file)
+    if isinstance(made, nn.Module):
+        channels = recipe.channels or _first_channels(made) or pictured
+        return Subject(made, type(made).__name__, num_outputs, channels, size, None, file)
+    channels = recipe.channels or pictured
+    module = build_architecture(made, num_outputs, channels, size)
+    if recipe.channels is None:  # one that does not ask may have channels of its own
+        channels = _first_channels(module) or channels
+    return Subject(module, getattr(made, "__name__", type(module).__name__), num_outputs, channels, size, None, file)
 
 
 def _first_channels(module: nn.Module) -> int | None:

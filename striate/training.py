@@ -22,7 +22,7 @@ from striate.runstate import Best, EpochClock, RunState, restore_state, save_sta
 from striate.seeding import own_randomness, seed_for
 from striate.signals import StopRequest
 from striate.tasks.base import Batch, BatchSource, Task
-from striate.turns import Side, Turn, batch_size, diverged, make_sides, take_turn
+from striate.turns import Side, Turn, batch_size, diverged, make_sides, set_training, take_turn
 from striate.validation import to_device, validate
 
 
@@ -177,7 +177,7 @@ class _Fit:
 
     def _take(self, side: Side, batch: Batch, turn: int) -> Turn:
         """One turn; on a CUDA device that runs out of memory, again with half the micro-batch."""
-        self.model.train()
+        set_training(self.model)
         while True:
             seed_for(self.recipe.seed, self.state.global_step, side.name, turn)
             try:

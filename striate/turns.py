@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from striate.errors import Failed, Refused
 from striate.optimization import make_optimizer, player_settings
@@ -95,8 +96,10 @@ def take_turn(
     try:
         side.optimizer.zero_grad(set_to_none=True)
         losses = _accumulate(side, task, model, batch, micro_batch, autocast)
-    except BaseException:
+    except BaseException as error:
         _restore(backup)
+        if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
+            raise _lone_value(batch) from error
         raise
     finally:
         for parameter in side.foreign_parameters:
@@ -144,26 +147,49 @@ def _gradient_norm(parameters: tuple[nn.Parameter, ...], clip: float | None) -> 
     return float(norm)
 
 
+def set_training(model: nn.Module) -> None:
+    """Train mode, but for batch norms whose own parameters are all frozen: they normalise by what they once learnt."""
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False)) if isinstance(module, _BatchNorm) else []
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
 def batch_size(batch: Batch) -> int:
     """Number of samples: the length of ``index`` where there is one, else of ``image``."""
     return len(batch["index"] if "index" in batch else batch["image"])
 
 
 def split_batch(batch: Batch, size: int) -> Iterator[Batch]:
-    """The batch in parts of at most ``size`` samples; entries without one item a sample go to every part."""
+    """The batch in even parts of at most ``size`` samples; entries without one item a sample go to every part.
+
+    Of ``size`` 2 or more no part is a single sample, which batch norm could not train on: one may be larger by one instead.
+    """
     total = batch_size(batch)
     if size >= total:
         yield batch
         return
-    for start in range(0, total, size):
-        yield {key: _part(value, start, size, total) for key, value in batch.items()}
+    num_parts = -(-total // size) if size < 2 else min(-(-total // size), total // 2)
+    for part in range(num_parts):
+        start, stop = part * total // num_parts, (part + 1) * total // num_parts
+        yield {key: _part(value, start, stop, total) for key, value in batch.items()}
 
 
-def _part(value: Any, start: int, size: int, total: int) -> Any:
+def _part(value: Any, start: int, stop: int, total: int) -> Any:
     per_sample = (
         isinstance(value, Tensor | list | tuple) and not (isinstance(value, Tensor) and value.ndim == 0) and len(value) == total
     )
-    return value[start : start + size] if per_sample else value
+    return value[start:stop] if per_sample else value
+
+
+def _lone_value(batch: Batch) -> Failed:
+    return Failed(
+        "Batch norm cannot learn from one number a channel",
+        where=f"a batch of {batch_size(batch)} images of {tuple(batch['image'].shape[2:])} pixels",
+        why="its variance would be 0",
+        fix="train with --batch 2 or more, or on larger images (--size)",
+    )
 
 
 def diverged(side: Side, turn: Turn, in_a_row: int, where: str) -> Failed:

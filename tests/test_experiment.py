@@ -236,7 +236,8 @@ def test_too_little_memory_gives_a_micro_batch_and_says_what_batch_norm_sees(mon
     import striate.probe as probe
 
     monkeypatch.setattr(probe.machine, "available_memory", lambda: 40 << 20)
-    monkeypatch.setattr(probe, "_growth", lambda *arguments: float((1 + arguments[-1].micro_batch) << 20))
+    monkeypatch.setattr(probe.machine, "resident_memory", lambda: 1 << 30)
+    monkeypatch.setattr(probe, "_peak", lambda *arguments: (1 << 30) + ((1 + arguments[-1].micro_batch) << 20))
     batch = {"image": torch.rand(128, 1, 12, 12), "label": torch.arange(128) % 3, "index": torch.arange(128)}
     resolved = resolve(Classify(("a", "b", "c")), small_network(3), batch, Recipe(batch=128), "cpu")
     assert resolved.micro_batch == 16, "the largest power of two whose 17 MiB stay within 80 % of 40"

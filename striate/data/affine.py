@@ -1,12 +1,14 @@
 """Moving pictures: one affine map an image, one resample a batch, applied alike to images, masks and boxes.
 
-A map is [2, 3], from a pixel position of the output to one of the source: (x, y, 1) -> (x, y). Positions are continuous:
+A map is [2, 3], from a pixel position of the output to one of the source: (x, y, 1) -> (x, y). A bend, [2, KNOTS, KNOTS],
+moves output positions before the map, each pixel with the knots of a net around it (a cubic B-spline). Positions are continuous:
 pixel i covers i to i + 1 and has its centre at i + 0.5. All of it works on images as they are held, uint8 in canvases
 [N, C, H, W] whose top left corner (``extent``, [N, 2] heights and widths) is the picture.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from torch import Tensor
 
 IGNORE = 255
 """The mask value of a pixel without truth: what lies outside the picture has none, also where the image repeats its edge."""
+
+KNOTS = 7
+"""Knots a side of the net that a bend moves: four cells of it span the image, and a cubic spline reaches one beyond."""
 
 # A bilinear tap blends 2 x 2 source pixels, so taps this far apart still touch every pixel between them.
 _MAX_SPACING = 1.25
@@ -70,8 +75,9 @@ def invert(maps: Floats) -> Floats:
 
 
 def resample(
-    images: Tensor, maps: Floats, size: tuple[int, int], *, extent: Array | None = None, fill: float | None = None
-) -> Tensor:
+    images: Tensor, maps: Floats, size: tuple[int, int], *, extent: Array | None = None, fill: float | None = None,
+    bend: Floats | None = None,
+) -> Tensor:  # fmt: skip
     """Bilinear, and averaged over as many evenly spaced taps an output pixel as the map shrinks: float32 [N, C, *size].
 
     Each image is computed from its own picture and map alone; canvas and batch reach it only through float rounding.
@@ -81,6 +87,7 @@ def resample(
         maps: [N, 2, 3], output to source.
         extent: [N, 2] heights and widths of the pictures in their canvases; None: each fills its canvas.
         fill: value outside the picture; None: its edge, repeated.
+        bend: [N, 2, KNOTS, KNOTS] (x, y) output pixels; None: the maps alone. It does not add taps.
     """
     num, channels, height, width = images.shape
     taps = np.ceil(np.maximum(np.hypot(maps[:, 0, :2], maps[:, 1, :2]) / _MAX_SPACING - 1e-9, 1)).astype(np.int64)
@@ -94,17 +101,20 @@ def resample(
             adjacent = len(chunk) == chunk[-1] - chunk[0] + 1
             where = slice(chunk[0], chunk[-1] + 1) if adjacent else torch.from_numpy(chunk).to(images.device)
             bounds = None if extent is None else extent[chunk]
-            part = _sample(images[where], maps[chunk], size, (taps_y, taps_x), bounds, fill)
+            bent = None if bend is None else bend[chunk]
+            part = _sample(images[where], maps[chunk], size, (taps_y, taps_x), bounds, fill, bent)
             if len(chunk) == num:
                 return part
             output[where] = part
     return output
 
 
-def resample_mask(mask: Tensor, maps: Floats, size: tuple[int, int], *, extent: Array | None = None) -> Tensor:
+def resample_mask(
+    mask: Tensor, maps: Floats, size: tuple[int, int], *, extent: Array | None = None, bend: Floats | None = None
+) -> Tensor:
     """The nearest label [N, *size] int64 for masks [N, H, W]; :data:`IGNORE` outside the picture."""
     shifted = _cleared(mask[:, None].float() - IGNORE, extent)
-    grid = _grid(maps, size, (1, 1), (mask.shape[1], mask.shape[2]), mask.device)
+    grid = _grid(maps, size, (1, 1), (mask.shape[1], mask.shape[2]), mask.device, bend)
     nearest = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return (nearest[:, 0] + IGNORE).long()
 
@@ -158,10 +168,11 @@ def move(images: Tensor, flip_x: Array, flip_y: Array, shift: Array, fill: float
 
 
 def _sample(
-    images: Tensor, maps: Floats, size: tuple[int, int], taps: tuple[int, int], extent: Array | None, fill: float | None
-) -> Tensor:
+    images: Tensor, maps: Floats, size: tuple[int, int], taps: tuple[int, int], extent: Array | None, fill: float | None,
+    bend: Floats | None,
+) -> Tensor:  # fmt: skip
     canvas = (images.shape[2], images.shape[3])
-    grid = _grid(maps, size, taps, canvas, images.device)
+    grid = _grid(maps, size, taps, canvas, images.device, bend)
     pixels = images.float()
     if fill is None:
         if extent is not None:
@@ -175,17 +186,42 @@ def _sample(
     return sampled if fill is None else sampled.add_(fill)
 
 
-def _grid(maps: Floats, size: tuple[int, int], taps: tuple[int, int], canvas: tuple[int, int], device: torch.device) -> Tensor:
+def _grid(
+    maps: Floats, size: tuple[int, int], taps: tuple[int, int], canvas: tuple[int, int], device: torch.device, bend: Floats | None
+) -> Tensor:
     """Where each tap reads, float32 [N, h * taps, w * taps, 2], with the canvas running from -1 to 1."""
     # Products by broadcasting: a matrix product would lose bits where TF32 or bf16 is allowed.
     unit = np.array([[2 / canvas[1]], [2 / canvas[0]]])
     scaled = torch.from_numpy((maps * unit - [[0, 0, 1]]).astype(np.float32)).to(device)[:, :, :, None, None]
     y = ((torch.arange(size[0] * taps[0], device=device) + 0.5) / taps[0])[:, None]
     x = (torch.arange(size[1] * taps[1], device=device) + 0.5) / taps[1]
-    grid = torch.empty((len(maps), len(y), len(x), 2), device=device)
+    if bend is not None:
+        moves = _moves(bend, (len(y), len(x)), device)
+        x, y = x + moves[:, 0], y + moves[:, 1]
+    grid = torch.empty((len(maps), size[0] * taps[0], size[1] * taps[1], 2), device=device)
     for axis in (0, 1):
         torch.add(scaled[:, axis, 0] * x, scaled[:, axis, 1] * y + scaled[:, axis, 2], out=grid[..., axis])
     return grid
+
+
+def _moves(bend: Floats, size: tuple[int, int], device: torch.device) -> Tensor:
+    """What a bend adds to each position: float32 [N, 2, *size], (x, y) output pixels."""
+    rows, columns = (torch.from_numpy(_spline(length)).to(device) for length in size)
+    # TF32's ten bits are a thousandth of a move: no matrix product needs more here.
+    moves: Tensor = rows @ torch.from_numpy(bend.astype(np.float32)).to(device) @ columns.T
+    return moves
+
+
+@lru_cache(maxsize=64)
+def _spline(length: int) -> npt.NDArray[np.float32]:
+    """What each knot gives to each of ``length`` positions: float32 [length, KNOTS], a uniform cubic B-spline."""
+    place = (np.arange(length) + 0.5) / length * (KNOTS - 3)
+    cell = place.astype(np.int64)
+    t = place - cell
+    shares = np.stack(((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3), axis=1) / 6
+    weights = np.zeros((length, KNOTS), dtype=np.float32)
+    weights[np.arange(length)[:, None], cell[:, None] + np.arange(4)] = shares
+    return weights
 
 
 def _clamp(grid: Tensor, extent: Array, canvas: tuple[int, int]) -> None:

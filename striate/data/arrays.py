@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.preprocess import Preprocess
+from striate.data.preprocess import Preprocess, centred
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -35,8 +35,7 @@ def pixels(images: Pictures, preprocess: Preprocess) -> Pictures:
         step = max(1, _STACK_PIXELS // (max(height, resized[0]) * max(width, resized[1])))
         parts = [_resize(images[start : start + step], resized, preprocess) for start in range(0, num, step)]
         images = np.concatenate(parts) if parts else np.empty((0, *resized, preprocess.channels), dtype=np.uint8)
-    top, left = (resized[0] - preprocess.size[0]) // 2, (resized[1] - preprocess.size[1]) // 2
-    return np.ascontiguousarray(images[:, top : top + preprocess.size[0], left : left + preprocess.size[1]])
+    return centred(images, preprocess.size)
 
 
 def _resize(images: Pictures, resized: tuple[int, int], preprocess: Preprocess) -> Pictures:

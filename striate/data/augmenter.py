@@ -63,7 +63,7 @@ class Augmenter:
             [N, num_classes] float32 where images are mixed. With nothing to do: ``batch`` itself.
 
         Raises:
-            UsageError: mixing asked for with masks, boxes or numeric labels.
+            UsageError: mixing asked for with masks, boxes or numeric labels, elastic distortion with boxes.
         """
         image: Tensor = batch["image"]
         whole = "extent" in batch
@@ -100,6 +100,7 @@ class Augmenter:
             zoom=1 + augment.zoom * signed[:, 6],
             shift=shift + augment.translate * signed[:, 7:9] * (size[1], size[0]),
         )
+        bend = self._bend(index, epoch, batch)
         moved: Batch = {}
         if augment.exact and canvas == size and full and (window == (0, 0, size[1], size[0])).all():
             moved["image"] = affine.move(image, flip_x, flip_y, shift, augment.fill) if augment.geometric else image
@@ -107,12 +108,22 @@ class Augmenter:
                 moved["mask"] = affine.move(batch["mask"][:, None], flip_x, flip_y, shift, affine.IGNORE)[:, 0]
         else:
             bounds = None if full else extent
-            moved["image"] = affine.resample(image, maps, size, extent=bounds, fill=augment.fill)
+            moved["image"] = affine.resample(image, maps, size, extent=bounds, fill=augment.fill, bend=bend)
             if "mask" in batch:
-                moved["mask"] = affine.resample_mask(batch["mask"], maps, size, extent=bounds)
+                moved["mask"] = affine.resample_mask(batch["mask"], maps, size, extent=bounds, bend=bend)
         if "boxes" in batch:
             moved["boxes"], moved["box_label"] = affine.map_boxes(batch["boxes"], batch["box_label"], maps, size)
         return moved
+
+    def _bend(self, index: Array, epoch: int, batch: Batch) -> Floats | None:
+        """[N, 2, knots, knots] (x, y) by how many output pixels each knot of the elastic net is moved; None: off."""
+        if not self.augment.elastic:
+            return None
+        if "boxes" in batch:
+            raise UsageError("elastic distortion has no box to box", where="augment.elastic", fix="Set it to 0.")
+        draws = uniform(self.seed, epoch, index, "elastic", 2 * affine.KNOTS**2).reshape(-1, 2, affine.KNOTS, affine.KNOTS)
+        reach = self.augment.elastic * np.array([self.size[1], self.size[0]])
+        return (2 * draws - 1) * reach[:, None, None]
 
     def _windows(self, index: Array, epoch: int, extent: Array | None, canvas: tuple[int, ...]) -> Floats:
         """[N, 4] left, top, width, height of what is cut out of each picture, in its pixels."""

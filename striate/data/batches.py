@@ -52,7 +52,8 @@ class Batches:
         cache_limit: bytes that all caches in the folder may take together; None: ``default_limit`` of the cache.
 
     Attributes:
-        steps: batches of a training epoch. The last, partial one is dropped where two full ones or more exist.
+        steps: batches of a training epoch. The last, partial one is dropped where two full ones or more exist, or where it
+            would be a single image beside one.
         num_train, num_validation: images, without the bad ones.
         bad: (key, reason) of files that :meth:`scan` could not read.
     """
@@ -109,7 +110,7 @@ class Batches:
     @property
     def steps(self) -> int:
         full, rest = divmod(self.num_train, self.batch)
-        return full + (rest > 0 and full < 2)
+        return full + (rest > min(full, 1) and full < 2)
 
     @property
     def notes(self) -> list[str]:

@@ -36,7 +36,8 @@ class Preprocess:
         size: (height, width) in pixels of the result.
         resize: None: the picture is resized to ``size`` outright. Otherwise its shorter side becomes this many pixels, the
             longer one ``int(resize * longer / shorter)``, and the centre is cropped. For a ``size`` that is not square:
-            the picture is scaled until it covers ``size`` times ``resize / min(size)``.
+            the picture is scaled until it covers ``size`` times ``resize / min(size)``. Where ``resize`` is less than ``size``
+            the picture lies in the middle of a black border, as LeNet-5's 28 x 28 digits do in 32 x 32.
         interpolation: ``bilinear`` or ``bicubic``.
         channels: 1 grey, 3 RGB, 4 RGBA (each resized on its own: colours are not weighted by alpha).
         mean, std: per channel, on the 0..1 scale.
@@ -65,9 +66,8 @@ class Preprocess:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.size) != 2 or min(self.size) < 1:
             raise UsageError(f"preprocessing to a size of {self.size}", fix="give (height, width), both at least 1")
-        if self.resize is not None and self.resize < min(self.size):
-            why = f"a crop of {self.size[0]} x {self.size[1]} does not fit into it"
-            raise UsageError(f"preprocessing with resize={self.resize}", why=why, fix=f"give at least {min(self.size)}, or None")
+        if self.resize is not None and self.resize < 1:
+            raise UsageError(f"preprocessing with resize={self.resize}", fix="give at least 1 pixel, or None")
         if self.interpolation not in INTERPOLATIONS:
             raise UsageError(f"interpolation {self.interpolation!r} is unknown", fix=nearest(self.interpolation, INTERPOLATIONS))
         if self.channels not in (1, 3, 4):
@@ -92,7 +92,9 @@ class Preprocess:
         size, channels = size or variant.input_size, channels or variant.in_channels
         resize = variant.resize
         if resize is not None and size != variant.input_size:
-            resize = max(min(size), round(resize * min(size) / min(variant.input_size)))
+            scaled = round(resize * min(size) / min(variant.input_size))
+            # Rounding must make no border where the variant has none.
+            resize = max(min(size), scaled) if resize >= min(variant.input_size) else max(1, scaled)
         mean, std = variant.mean, variant.std
         if channels != len(mean):
             mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
@@ -122,14 +124,12 @@ class Preprocess:
         )
 
     def pixels(self, picture: NDArray[np.uint8], name: str = "") -> NDArray[np.uint8]:
-        """uint8 [H, W, channels] of any size -> uint8 [h, w, channels]: resize, then the centre."""
+        """uint8 [H, W, channels] of any size -> uint8 [h, w, channels]: resize, then the centre, or a black border."""
         height, width = self.resized(picture.shape[0], picture.shape[1])
         if height * width > self.max_pixels:
             why = f"its shape would make it {width} x {height} before the crop; the cap is {self.max_pixels:,} pixels"
             raise ImageError("pixels", f"a picture of {picture.shape[1]} x {picture.shape[0]}", name=name, why=why, fix="crop it")
-        picture = self._resize(picture, height, width)
-        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
-        return np.ascontiguousarray(picture[top : top + self.size[0], left : left + self.size[1]])
+        return centred(self._resize(picture, height, width), self.size)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of ``height`` x ``width`` has between the resize and the crop."""
@@ -192,6 +192,18 @@ class Preprocess:
     def fingerprint(self) -> str:
         """Hex SHA-256 of every field."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def centred(pictures: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The centre [..., h, w, C] of uint8 [..., H, W, C]; where there is less than ``size``, black around it."""
+    for axis, wanted in zip((-3, -2), size, strict=True):
+        had = pictures.shape[axis]
+        if had < wanted:
+            borders = [(0, 0)] * pictures.ndim
+            borders[axis] = ((wanted - had) // 2, wanted - had - (wanted - had) // 2)
+            pictures = np.pad(pictures, borders)
+    top, left = (pictures.shape[-3] - size[0]) // 2, (pictures.shape[-2] - size[1]) // 2
+    return np.ascontiguousarray(pictures[..., top : top + size[0], left : left + size[1], :])
 
 
 @lru_cache(maxsize=16)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from striate.data import arrays
 from striate.data.decode import ImageError, decode
 from striate.data.preprocess import Preprocess
 from striate.errors import Refused, UsageError
@@ -155,7 +156,7 @@ def test_the_record_survives_json_and_knows_itself() -> None:
     ("fields", "says"),
     [
         ({"size": (0, 5)}, "height, width"),
-        ({"resize": 20}, "does not fit"),
+        ({"resize": 0}, "at least 1 pixel"),
         ({"interpolation": "bilinaer"}, "'bilinear'"),
         ({"channels": 2}, "grey"),
         ({"mean": (0.1, 0.2)}, "one a channel"),
@@ -189,3 +190,26 @@ def test_torch_is_not_imported_for_pixels() -> None:
         "sys.exit('torch' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@settings(deadline=None)
+@given(sides, sides, st.integers(1, 30), st.integers(0, 12), st.sampled_from([1, 3, 4]))
+def test_a_resize_below_the_size_leaves_a_black_border(height: int, width: int, resize: int, more: int, channels: int) -> None:
+    """The picture lies in the middle; an odd pixel of border comes below and to the right. A long picture is still cut."""
+    source, side = picture(height, width, channels), resize + more
+    inner = Preprocess((side, side), resize, channels=channels).resized(height, width)
+    bordered = Preprocess((side, side), resize, channels=channels).pixels(source)
+    expected = np.zeros((side, side, channels), np.uint8)
+    scaled = by_pillow(source, inner, "bilinear")
+    cut = [max(0, length - side) // 2 for length in inner]
+    scaled = scaled[cut[0] : cut[0] + side, cut[1] : cut[1] + side]
+    top, left = (side - scaled.shape[0]) // 2, (side - scaled.shape[1]) // 2
+    expected[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    np.testing.assert_array_equal(bordered, expected)
+
+
+def test_arrays_get_the_border_that_single_pictures_get() -> None:
+    preprocess = Preprocess((32, 32), 28, channels=1)
+    images = np.stack([picture(28, 28, 1) for _ in range(3)])
+    np.testing.assert_array_equal(arrays.pixels(images, preprocess), np.stack([preprocess.pixels(image) for image in images]))
+    assert (arrays.pixels(images, preprocess)[:, 2:30, 2:30] == images).all()
