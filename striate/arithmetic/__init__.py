@@ -5,16 +5,19 @@ Sizes are (height, width) in pixels, shapes (channels, height, width). An intege
 Source: V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
 """
 
+from striate.arithmetic.chain import Row, chain
 from striate.arithmetic.counts import (
     Convolution,
     Dense,
+    Elementwise,
+    GlobalPooling,
     Layer,
     Pooling,
-    Row,
     TransposedConvolution,
-    chain,
     dense_equivalent,
 )
+from striate.arithmetic.formulas import parameter_formula, size_formula
+from striate.arithmetic.notation import parse_network
 from striate.arithmetic.receptive_field import ReceptiveField, receptive_fields
 from striate.arithmetic.sizes import (
     Axis,
@@ -30,12 +33,15 @@ from striate.arithmetic.sizes import (
     transposed_output_size,
     unread,
 )
+from striate.arithmetic.table import ShapeTable, shape_table
 
 __all__ = [
     "Axis",
     "Convolution",
     "Dense",
     "DoesNotFit",
+    "Elementwise",
+    "GlobalPooling",
     "Layer",
     "Padding",
     "Pair",
@@ -44,6 +50,7 @@ __all__ = [
     "Rounding",
     "Row",
     "Shape",
+    "ShapeTable",
     "Size",
     "TransposedConvolution",
     "axes",
@@ -51,7 +58,11 @@ __all__ = [
     "dense_equivalent",
     "output_size",
     "pair",
+    "parameter_formula",
+    "parse_network",
     "receptive_fields",
+    "shape_table",
+    "size_formula",
     "transposed_output_size",
     "unread",
 ]

@@ -6,11 +6,10 @@ Padded positions count as read, in multiply-accumulates (MACs) and connections a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from striate.arithmetic.sizes import DoesNotFit, Padding, Pair, Rounding, Shape, output_size, pair, transposed_output_size
+from striate.arithmetic.sizes import Padding, Pair, Rounding, Shape, output_size, pair, transposed_output_size, unread
 from striate.errors import UsageError
 
 
@@ -46,6 +45,10 @@ class Layer(ABC):
     def connections(self, shape: Shape) -> int:
         """Links between numbers, shared weights counted wherever they act, and one for each bias: LeCun's count."""
 
+    def unread(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rows and columns of the input, counted from 0, that no output reads."""
+        return (), ()
+
 
 @dataclass(frozen=True)
 class Convolution(Layer):
@@ -80,6 +83,9 @@ class Convolution(Layer):
 
     def connections(self, shape: Shape) -> int:
         return self.parameters(shape) * prod(self.output(shape)[1:])
+
+    def unread(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return unread(shape[1:], self.kernel, self.stride, self.padding, self.dilation, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Pooling(Layer):
 
     Attributes:
         stride: None: the kernel, so that windows do not overlap.
+        rounding: as in :func:`output_size`.
         trainable: a coefficient and a bias a channel (subsampling in the networks of 1989 to 1998).
     """
 
@@ -137,9 +144,13 @@ class Pooling(Layer):
     rounding: Rounding = "floor"
     trainable: bool = False
 
+    @property
+    def steps(self) -> Pair:
+        """The stride, with None resolved."""
+        return self.kernel if self.stride is None else self.stride
+
     def output(self, shape: Shape) -> Shape:
-        stride = self.kernel if self.stride is None else self.stride
-        return shape[0], *output_size(shape[1:], self.kernel, stride, self.padding, self.dilation, self.rounding)
+        return shape[0], *output_size(shape[1:], self.kernel, self.steps, self.padding, self.dilation, self.rounding)
 
     def weights(self, shape: Shape) -> int:
         return shape[0] if self.trainable else 0
@@ -149,6 +160,48 @@ class Pooling(Layer):
 
     def connections(self, shape: Shape) -> int:
         return self.neurons(shape) * (prod(pair(self.kernel, "kernel")) + self.trainable)
+
+    def unread(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return unread(shape[1:], self.kernel, self.steps, self.padding, self.dilation, self.rounding)
+
+
+@dataclass(frozen=True)
+class GlobalPooling(Layer):
+    """Maximum, average or sum of each whole channel."""
+
+    def output(self, shape: Shape) -> Shape:
+        return shape[0], 1, 1
+
+    def connections(self, shape: Shape) -> int:
+        return prod(shape)
+
+
+@dataclass(frozen=True)
+class Elementwise(Layer):
+    """What maps each number by itself: an activation, dropout, batch norm.
+
+    It makes no neurons of its own: it is the last step of those before it.
+
+    Attributes:
+        trainable: a factor and an addend a channel (batch norm).
+    """
+
+    trainable: bool = False
+
+    def output(self, shape: Shape) -> Shape:
+        return shape
+
+    def weights(self, shape: Shape) -> int:
+        return shape[0] if self.trainable else 0
+
+    def biases(self, shape: Shape) -> int:
+        return shape[0] if self.trainable else 0
+
+    def neurons(self, shape: Shape) -> int:
+        return 0
+
+    def connections(self, shape: Shape) -> int:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -177,40 +230,3 @@ class Dense(Layer):
 def dense_equivalent(layer: Convolution | TransposedConvolution | Pooling, shape: Shape) -> Dense:
     """The fully connected layer between the same numbers of neurons: no weights shared, none local."""
     return Dense(layer.neurons(shape), bias=layer.trainable if isinstance(layer, Pooling) else layer.bias)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer of a chain at work: the shapes around it and what it costs."""
-
-    layer: Layer
-    input: Shape
-    output: Shape
-    weights: int
-    biases: int
-    neurons: int
-    connections: int
-    macs: int
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases."""
-        return self.weights + self.biases
-
-
-def chain(shape: Shape, layers: Sequence[Layer]) -> list[Row]:
-    """Runs ``shape`` through the layers; the network's counts are the sums over the rows.
-
-    Raises:
-        DoesNotFit: its ``where`` names the layer.
-    """
-    rows = []
-    for number, layer in enumerate(layers, 1):
-        try:
-            out = layer.output(shape)
-        except DoesNotFit as error:
-            raise DoesNotFit(error.what, where=f"layer {number}: {layer}", why=error.why, fix=error.fix) from None
-        counts = (layer.weights(shape), layer.biases(shape), layer.neurons(shape), layer.connections(shape), layer.macs(shape))
-        rows.append(Row(layer, shape, out, *counts))
-        shape = out
-    return rows

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from striate.arithmetic.counts import Convolution, Dense, Layer, Pooling, chain
+from striate.arithmetic.chain import chain
+from striate.arithmetic.counts import Convolution, Dense, Elementwise, GlobalPooling, Layer, Pooling
 from striate.arithmetic.sizes import Shape, Size, axes
 from striate.errors import UsageError
 
@@ -33,10 +34,14 @@ class ReceptiveField:
         Raises:
             UsageError: for a transposed convolution, whose outputs read parts of different sizes.
         """
-        if isinstance(layer, Dense):
+        if isinstance(layer, Elementwise):
+            return self
+        if isinstance(layer, Dense | GlobalPooling):
             windows = axes(shape[1:], shape[1:])
-        elif isinstance(layer, Convolution | Pooling):
-            windows = axes(shape[1:], layer.kernel, layer.stride or layer.kernel, layer.padding, layer.dilation)
+        elif isinstance(layer, Convolution):
+            windows = axes(shape[1:], layer.kernel, layer.stride, layer.padding, layer.dilation)
+        elif isinstance(layer, Pooling):
+            windows = axes(shape[1:], layer.kernel, layer.steps, layer.padding, layer.dilation)
         else:
             raise UsageError(f"the receptive field behind a {type(layer).__name__} differs from output to output")
         sizes, jumps, offsets = zip(

@@ -158,10 +158,17 @@ def transposed_output_size(
 def unread(
     size: Pair, kernel: Pair, stride: Pair = 1, padding: Padding = 0, dilation: Pair = 1, rounding: Rounding = "floor"
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Rows and columns of the input that no window reads: a remainder at the end, or gaps between windows."""
+    """Rows and columns of the input, counted from 0, that no window reads: a remainder at the end, or gaps between."""
     counts = output_size(size, kernel, stride, padding, dilation, rounding)
-    lines = []
-    for axis, count in zip(axes(size, kernel, stride, padding, dilation), counts, strict=True):
-        read = {i * axis.stride + j * axis.dilation - axis.before for i in range(count) for j in range(axis.kernel)}
-        lines.append(tuple(sorted(set(range(axis.length)) - read)))
-    return lines[0], lines[1]
+    rows, columns = (
+        _unread(axis, count) for axis, count in zip(axes(size, kernel, stride, padding, dilation), counts, strict=True)
+    )
+    return rows, columns
+
+
+def _unread(axis: Axis, count: int) -> tuple[int, ...]:
+    starts = range(-axis.before, count * axis.stride - axis.before, axis.stride)
+    if axis.dilation == 1 and axis.stride <= axis.kernel:
+        return tuple(range(max(0, starts[-1] + axis.kernel), axis.length))
+    read = {start + i * axis.dilation for start in starts for i in range(axis.kernel)}
+    return tuple(pixel for pixel in range(axis.length) if pixel not in read)

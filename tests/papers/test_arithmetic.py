@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -18,6 +20,8 @@ from striate.arithmetic import (
     Convolution,
     Dense,
     DoesNotFit,
+    Elementwise,
+    GlobalPooling,
     Layer,
     Pooling,
     TransposedConvolution,
@@ -26,7 +30,9 @@ from striate.arithmetic import (
     dense_equivalent,
     output_size,
     pair,
+    parameter_formula,
     receptive_fields,
+    size_formula,
     transposed_output_size,
     unread,
 )
@@ -324,3 +330,53 @@ def test_trainable_subsampling_counts_as_lecun_did() -> None:
     assert layer.connections(shape) == 6 * 14 * 14 * (4 + 1)
     assert Pooling(2).connections(shape) == prod((6, 14, 14)) * 4
     assert Pooling(2).parameters(shape) == Pooling(2).macs(shape) == 0
+
+
+def test_layers_that_keep_or_end_the_map() -> None:
+    """A neuron behind global pooling sees what all of its channel sees; an activation sees what its input does."""
+    layers = [Convolution(8, 3), Elementwise(trainable=True), Elementwise(), Pooling(2), GlobalPooling(), Dense(10)]
+    rows = chain((3, 10, 10), layers)
+    assert [row.output for row in rows[:3]] == [(8, 8, 8)] * 3
+    assert rows[4].output == (8, 1, 1)
+    assert [row.parameters for row in rows[1:5]] == [2 * 8, 0, 0, 0]
+    assert [row.neurons for row in rows[1:3]] == [row.connections for row in rows[1:3]] == [0, 0]
+    assert rows[4].connections == prod(rows[3].output)
+    fields = receptive_fields((3, 10, 10), layers)
+    assert fields[0] == fields[1] == fields[2]
+    assert [field.size for field in fields[3:]] == [(4, 4), (10, 10), (10, 10)]
+
+
+def test_a_chain_tells_what_is_never_read() -> None:
+    rows = chain((1, 13, 12), [Pooling(2), Convolution(1, 1, 3)])
+    assert [row.unread for row in rows] == [((12,), ()), ((1, 2, 4, 5), (1, 2, 4, 5))]
+
+
+SIGNS = {"⌊": "math.floor(", "⌋": ")", "⌈": "math.ceil(", "⌉": ")", "·": "*"}
+
+
+def computed(formula: str) -> tuple[int, int]:
+    """(computed, claimed) of ``⌊(7 - 3) / 2⌋ + 1 = 3``."""
+    left, right = formula.split(" = ")
+    value = eval("".join(SIGNS.get(sign, sign) for sign in left), {"math": math})
+    return value, int(right)
+
+
+@for_any(sizes, pairs, pairs, paddings | st.just("same"), pairs, st.sampled_from(["floor", "ceil"]))
+def test_formulas_compute_what_they_say(size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, rounding: Any) -> None:
+    layers: list[Layer] = [
+        Convolution(6, kernel, stride, padding, dilation, 2, rounding=rounding),
+        Convolution(6, kernel, stride, padding, dilation, links=9),
+        Pooling(kernel, stride, padding, dilation, rounding, trainable=True),
+        TransposedConvolution(6, kernel, stride, padding, dilation, 2, bias=False),
+        Dense(5),
+    ]
+    for layer in layers:
+        try:
+            out = layer.output((4, *size))
+        except DoesNotFit:
+            continue
+        if formula := size_formula(layer, (4, *size)):
+            both = [re.sub(" (high|wide)$", "", part) for part in formula.split(", ")]
+            assert [computed(part) for part in both] in ([(n, n) for n in out[1:]], [(out[1], out[1])])
+        parameters = layer.parameters((4, *size))
+        assert computed(f"{parameter_formula(layer, (4, *size))} = {parameters}") == (parameters, parameters)
