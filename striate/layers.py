@@ -95,6 +95,28 @@ class ConvNormAct(nn.Sequential):
             self.append(activation())
 
 
+class BasicConv2d(nn.Sequential):
+    """A convolution, batch norm and ReLU: children ``conv``, ``bn`` and ``relu``, as torchvision and timm name the Inceptions'.
+
+    Args:
+        kernel_size, stride: of the convolution.
+        padding: pixels on each side; None keeps the size but for the stride.
+        norm: whether there is a batch norm (epsilon 0.001); without one the convolution has a bias.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 1, stride: int = 1, *,
+        padding: int | None = None, norm: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        kernel = _pair(kernel_size)
+        size = (kernel[0] // 2, kernel[1] // 2) if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, size, bias=not norm)
+        if norm:
+            self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
+        self.relu = nn.ReLU()
+
+
 class SqueezeExcitation(nn.Module):
     """Scales each channel by what a small network makes of all channels' means (J. Hu et al., arXiv:1709.01507, section 3).
 
