@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from striate.evaluation_tree import describe_tree
+
 MAX_CLASSES = 40
 """Longest table of classes; of more, the worst are shown."""
 
@@ -30,12 +32,15 @@ def _summary(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "R²", _share(record["r2"])
         return
     low, high = record["interval"]
-    of = "accuracy" if record["kind"] == "label" else "all labels right"
+    accuracy = "accuracy" if record["top5"] is None else "top-1 accuracy"
+    of = accuracy if record["kind"] == "label" else "all labels right"
     yield of, f"{_percent(record['accuracy'])} (95 % interval {100 * low:.2f} to {100 * high:.2f})"
     commonest = "class" if record["kind"] == "label" else "set of labels"
     yield "baseline", f"{_percent(record['majority_baseline'])} by always giving the commonest {commonest}"
     if record["top5"] is not None:
-        yield "top-5", _percent(record["top5"])
+        yield "top-5 accuracy", _percent(record["top5"])
+    if record.get("tree"):
+        yield from describe_tree(record["tree"])
     if record["mean_average_precision"] is not None:
         yield "mAP", f"{record['mean_average_precision']:.4f}"
     if record["macro_f1"] is not None:

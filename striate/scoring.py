@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from striate import metrics
 from striate.evaluation_text import describe_scores
-from striate.tasks.decoding import Floats, Kind
-
-THRESHOLD = 0.5
-"""Probability from which one of several labels counts as present."""
+from striate.evaluation_tree import TreeScore, score_tree
+from striate.tasks.decoding import THRESHOLD, Floats, Kind
 
 
 class ClassScore(NamedTuple):
@@ -55,6 +53,7 @@ class Evaluation:
         split: what was scored: ``test``, ``val``, ``train``, ``all``, ``held out``, ``validation``.
         how: one sentence on which images those are.
         bad: (key, reason) of each image that could not be read; it is in no figure.
+        threshold: probability from which one of several labels counts as present.
     """
 
     probabilities: Floats
@@ -66,6 +65,7 @@ class Evaluation:
     split: str = "all"
     how: str = ""
     bad: tuple[tuple[str, str], ...] = ()
+    threshold: float = THRESHOLD
 
     @classmethod
     def from_probabilities(
@@ -79,6 +79,7 @@ class Evaluation:
         split: str = "all",
         how: str = "",
         bad: Sequence[tuple[str, str]] = (),
+        threshold: float = THRESHOLD,
     ) -> Evaluation:
         """Checks shapes and fills in what is left out: keys ``0, 1, ...`` and positions 0, 1, ...
 
@@ -95,7 +96,7 @@ class Evaluation:
             )
         names = np.array([str(i) for i in range(n)] if keys is None else list(keys), dtype=np.str_)
         places = np.arange(n) if index is None else np.asarray(index, np.int64)
-        return cls(probabilities, targets, tuple(classes), kind, names, places, split, how, tuple(bad))
+        return cls(probabilities, targets, tuple(classes), kind, names, places, split, how, tuple(bad), threshold)
 
     @property
     def n(self) -> int:
@@ -113,7 +114,7 @@ class Evaluation:
         if self.kind == "value":
             return self.probabilities
         highest: NDArray[Any] = self.probabilities.argmax(axis=1)
-        return highest if self.kind == "label" else self.probabilities >= THRESHOLD
+        return highest if self.kind == "label" else self.probabilities >= self.threshold
 
     @cached_property
     def correct(self) -> NDArray[np.bool_] | None:
@@ -139,6 +140,11 @@ class Evaluation:
         if self.kind != "label" or len(self.classes) <= 5:
             return None
         return metrics.top_k_accuracy(self.targets, self.probabilities, 5)
+
+    @cached_property
+    def tree(self) -> TreeScore | None:
+        """How near the wrong classes are to the right ones; None where they are not ImageNet's."""
+        return score_tree(self.classes, self.targets, self.predicted) if self.kind == "label" else None
 
     @cached_property
     def confusion(self) -> NDArray[np.int64] | None:
@@ -253,8 +259,9 @@ class Evaluation:
         """Plain JSON values of every figure; null where it has none. The samples themselves are in :meth:`arrays`."""
         names = ("accuracy", "interval", "top5", "macro_f1", "ece", "majority_baseline", "mean_average_precision")
         errors = ("mae", "rmse", "r2", "baseline_mae")
-        figures = {name: _null_unless_finite(getattr(self, name)) for name in (*names, *errors)}
-        return figures | {
+        figures = {name: getattr(self, name) for name in (*names, *errors)}
+        # A network that diverged answers NaN, which JSON has no form for.
+        return {name: _finite(value) if isinstance(value, float) else value for name, value in figures.items()} | {
             "kind": self.kind,
             "split": self.split,
             "how": self.how,
@@ -265,6 +272,7 @@ class Evaluation:
             "per_class": [row._asdict() for row in self.per_class],
             "worst_class": None if self.worst_class is None else self.worst_class.name,
             "most_confused": None if self.most_confused is None else self.most_confused._asdict(),
+            "tree": None if self.tree is None else self.tree._asdict(),
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "reliability": None if self.reliability is None else _bins_to_json(self.reliability),
         }
@@ -284,11 +292,6 @@ def _bins_to_json(bins: metrics.ReliabilityBins) -> list[dict[str, Any]]:
 
 def _ratio(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator else None
-
-
-def _null_unless_finite(figure: Any) -> Any:
-    """A network that diverged answers NaN, which JSON has no form for."""
-    return _finite(figure) if isinstance(figure, float) else figure
 
 
 def _finite(value: float) -> float | None:

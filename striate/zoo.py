@@ -1,24 +1,49 @@
-"""Every network by name: building one, loading weights into it, and counting what it costs."""
+"""Every network by name: building one, with weights or without, and counting what it costs."""
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from striate import arithmetic
-from striate.errors import Refused, UsageError, nearest
+from striate.errors import UsageError, nearest
 from striate.layers import arithmetic_of
-from striate.models import fashion_cnn, lenet, letters_cnn, mlp, resnet
+from striate.models import (
+    alexnet,
+    convnext,
+    densenet,
+    efficientnet,
+    efficientnet_v2,
+    fashion_cnn,
+    googlenet,
+    inception_v3,
+    inception_v4,
+    lenet,
+    lenet_1998,
+    letters_cnn,
+    mlp,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    regnet,
+    resnet,
+    resnet_v2,
+    resnext,
+    se_resnet,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+    wide_resnet,
+    xception,
+    zfnet,
+)
 from striate.models.variant import Network, Variant
-from striate.sealed import read_sealed
+from striate.progress import Progress
+from striate.published import find_published, is_tag, locate
+from striate.weights import load_weights
 
 MODELS: dict[str, Variant] = {
     variant.name: variant
@@ -27,7 +52,29 @@ MODELS: dict[str, Variant] = {
         *lenet.VARIANTS,
         *fashion_cnn.VARIANTS,
         *letters_cnn.VARIANTS,
+        *lenet_1998.VARIANTS,
+        *alexnet.VARIANTS,
+        *zfnet.VARIANTS,
+        *vgg.VARIANTS,
+        *googlenet.VARIANTS,
+        *inception_v3.VARIANTS,
+        *inception_v4.VARIANTS,
+        *xception.VARIANTS,
         *resnet.VARIANTS,
+        *mobilenet_v2.VARIANTS,
+        *efficientnet.VARIANTS,
+        *efficientnet_v2.VARIANTS,
+        *regnet.VARIANTS,
+        *convnext.VARIANTS,
+        *mobilenet_v3.VARIANTS,
+        *mobilenet_v1.VARIANTS,
+        *densenet.VARIANTS,
+        *squeezenet.VARIANTS,
+        *shufflenet_v2.VARIANTS,
+        *resnext.VARIANTS,
+        *wide_resnet.VARIANTS,
+        *se_resnet.VARIANTS,
+        *resnet_v2.VARIANTS,
     )
 }
 
@@ -45,6 +92,7 @@ def build(
     in_channels: int | None = None,
     input_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Network:
     """A network by name; what is None is the variant's own.
 
@@ -54,11 +102,14 @@ def build(
         in_channels: of the images.
         input_size: (height, width) in pixels, or the side of a square. It sizes the first dense layer of a network whose
             head is sized by a flatten; others take any size from their ``min_size``.
-        weights: a safetensors or PyTorch file with a state dict; see :func:`load_weights`.
+        weights: a file, see :func:`striate.weights.load_weights`; or published ones: ``imagenet`` (the first that were
+            published), ``imagenet-v2``, ``cifar10``, see :mod:`striate.published`.
+        progress: told how far a download is.
 
     Raises:
         UsageError: an unknown name, or a number or size below the least that the network takes.
         Refused: the weights do not fit.
+        Failed: published weights are not here, and cannot be downloaded.
     """
     variant = find_variant(name)
     num_classes = variant.num_classes if num_classes is None else num_classes
@@ -75,108 +126,13 @@ def build(
     sized = {"input_size": size} if variant.fixed_size else {}
     network = variant.build(num_classes, in_channels, **sized, **variant.arguments)
     if weights is not None:
-        if str(weights) == "imagenet" or str(weights).startswith("imagenet-"):
-            raise UsageError(f"no published weights are registered yet for {name}", fix="give the path of a weight file")
-        load_weights(network, weights)
+        load_weights(network, find_weights(name, weights, progress), name)
     return network
 
 
-def load_weights(network: Network, path: str | Path) -> None:
-    """Loads a file's state dict into ``network``, strictly: every tensor of both must have its counterpart.
-
-    A head for another number of classes is left out, and what wraps the state dict is taken off; both are said in a warning.
-    ``num_batches_tracked``, which files from before PyTorch 0.4.1 lack, starts at 0.
-
-    Raises:
-        UsageError: there is no such file.
-        Refused: it holds no state dict, or one that does not fit: each such tensor is named with both shapes.
-    """
-    state = read_state_dict(path)
-    own = network.state_dict()
-    head = {name for name in own if name.startswith(network.head_path + ".")}
-    if _is_another_head(state, own, head):
-        theirs, ours = (len(tensors[f"{network.head_path}.weight"]) for tensors in (state, own))
-        warnings.warn(
-            f"{path} has {theirs} classes and the network {ours}: its head ({network.head_path}) was left out, the network's is "
-            f"untrained. To keep it, build the network with num_classes={theirs}",
-            stacklevel=3,
-        )
-        state |= {name: own[name] for name in head}
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    mismatches = [
-        f"{name}: file {shapes.get(name, 'has none')}, network {wanted.get(name, 'has none')}"
-        for name in sorted(shapes.keys() | wanted.keys())
-        if shapes.get(name) != wanted.get(name) and not (name.endswith(".num_batches_tracked") and name not in shapes)
-    ]
-    if mismatches:
-        raise Refused(
-            f"the weights do not fit {type(network).__name__}: {len(mismatches)} tensors differ",
-            where=path,
-            why="\n         ".join(mismatches),
-            fix="build the network that the file was made from, with its input channels and size",
-        )
-    network.load_state_dict(state)
-
-
-def _is_another_head(state: Mapping[str, Tensor], own: Mapping[str, Tensor], head: set[str]) -> bool:
-    """Whether the two heads differ in their number of outputs, and in nothing else."""
-    if not head <= state.keys():
-        return False
-    return all(state[name].shape[1:] == own[name].shape[1:] and state[name].shape[:1] != own[name].shape[:1] for name in head)
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Named tensors of a safetensors or PyTorch file; nothing in it is executed. A file of ours has its digest checked.
-
-    The dictionaries ``state_dict`` and ``model`` around the tensors and the prefix ``module.`` of every name are taken off,
-    with a warning. Raises as :func:`load_weights` does.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError("there is no such weight file", where=path, fix="give the path of a .safetensors, .pt or .pth file")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    taken_off = []
-    while isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values()):
-        wrapper = next((key for key in ("state_dict", "model") if isinstance(content.get(key), Mapping)), None)
-        if wrapper is None:
-            break
-        content = content[wrapper]
-        taken_off.append(f"the dictionary {wrapper!r}")
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        found = f"keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else type(content).__name__
-        raise Refused("the file holds no state dict", where=path, why=f"found {found}", fix="save network.state_dict() alone")
-    state = dict(content)
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-        taken_off.append("the prefix 'module.' of every name")
-    if taken_off:
-        warnings.warn(f"{path}: took off {' and '.join(taken_off)} around the state dict", stacklevel=4)
-    return state
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            if {"striate", "sha256"} <= (file.metadata() or {}).keys():
-                return read_sealed(path)[1]
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except SafetensorError as error:
-        raise Refused("not a readable safetensors file", where=path, why=str(error), fix="fetch or save it again") from None
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise Refused(
-            "the file holds more than tensors, or no PyTorch data at all; nothing of it was executed",
-            where=path,
-            why=str(error).split(". ")[0],
-            fix="where you trust it, load it yourself and save its state_dict() as safetensors",
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise Refused("not a readable PyTorch file", where=path, why=str(error), fix="fetch or save it again") from None
+def find_weights(name: str, weights: str | Path, progress: Progress | None = None) -> Path:
+    """The file of weights named as for :func:`build`; published ones are downloaded where they are not here."""
+    return locate(find_published(name, str(weights)), progress) if is_tag(weights) else Path(weights)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def fetch(
     Args:
         url: http or https.
         path: where the file goes; its folder is made. A file already there with the right checksum is left alone.
-        sha256: hex, of the whole file.
+        sha256: hex, of the whole file; or its first digits, where no more is published.
         progress: told after each block.
         attempts: connections tried in a row that bring nothing before giving up.
         timeout: seconds without a byte before a connection counts as cut.
@@ -36,7 +36,7 @@ def fetch(
         Failed: no connection, or the server refuses.
         Refused: the file came whole, with another checksum; it is deleted.
     """
-    if path.exists() and _sha256(path) == sha256:
+    if path.exists() and sha256_of(path).startswith(sha256):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -58,7 +58,7 @@ def fetch(
         if failures >= attempts:
             raise Failed("the download failed", where=url, why=why, fix=f"try again later, or put the file at {path}")
         time.sleep(min(4.0, 0.25 * 2**failures) if failures > 1 else 0)
-    if (found := _sha256(part)) != sha256:
+    if not (found := sha256_of(part)).startswith(sha256):
         part.unlink()
         why = f"its SHA-256 is {found}, not {sha256}"
         raise Refused(
@@ -104,6 +104,7 @@ def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -
         raise http.client.HTTPException(f"the connection ended after {have:,} of {total:,} bytes")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hex, of a whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

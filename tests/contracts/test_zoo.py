@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from striate import zoo
 from striate.errors import Refused, StriateError, UsageError
 from striate.sealed import write_sealed
+from striate.weights import load_weights
 
 
 def state(name: str = "lenet5", **arguments: Any) -> dict[str, Tensor]:
@@ -45,8 +46,8 @@ def test_the_lectures_first_network_is_an_mlp() -> None:
         ({"name": "lenet5", "in_channels": 0}, "lenet5 cannot have 10 classes and 0 input channels", None),
         ({"name": "lenet5", "input_size": 28}, "it needs at least 32 x 32", "its own size is 32 x 32"),
         ({"name": "lenet5", "input_size": (0, 32)}, "input_size is (0, 32); it must be at least 1", None),
-        ({"name": "lenet5", "weights": "imagenet"}, "no published weights are registered yet for lenet5", "weight file"),
-        ({"name": "lenet5", "weights": "imagenet-v2"}, "no published weights are registered yet for lenet5", None),
+        ({"name": "lenet5", "weights": "imagenet"}, "no published weights are known for lenet5", "weight file"),
+        ({"name": "lenet5", "weights": "imagenet-v2"}, "no published weights are known for lenet5", None),
         ({"name": "lenet5", "weights": "nowhere.pt"}, "there is no such weight file", "path of a .safetensors, .pt or .pth"),
     ],
 )
@@ -110,7 +111,7 @@ def test_every_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path: Path
     network = zoo.build("lenet5")
     before = {key: value.clone() for key, value in network.state_dict().items()}
     with pytest.raises(Refused) as error:
-        zoo.load_weights(network, tmp_path / "w.safetensors")
+        load_weights(network, tmp_path / "w.safetensors")
     message = str(error.value)
     assert "the weights do not fit LeNet5: 3 tensors differ" in message
     for line in (
