@@ -15,15 +15,26 @@ from striate.errors import UsageError
 from striate.recipe import Optimizer, Schedule
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: Optimizer) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: Optimizer, rates: Mapping[int, float] | None = None
+) -> torch.optim.Optimizer:
     """Builds the optimizer; norms' and biases' parameters (fewer than two dimensions) are not decayed unless asked.
+
+    Args:
+        rates: multiple of the learning rate by parameter (its ``id``), kept as ``rate`` of its group; None: 1 for all.
 
     Raises:
         UsageError: on settings that contradict each other.
     """
-    groups = _decay_groups(list(parameters), settings)
+    groups = [part for group in _decay_groups(list(parameters), settings) for part in _by_rate(group, rates or {})]
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+    if settings.name == "rmsprop":
+        if not 0 <= settings.smoothing < 1:
+            raise UsageError(
+                f"smoothing is {settings.smoothing}", where="optimizer.smoothing", fix="use a share from 0 to below 1"
+            )
+        return torch.optim.RMSprop(groups, settings.lr, settings.smoothing, settings.eps, momentum=settings.momentum)
     if settings.nesterov and settings.momentum <= 0:
         raise UsageError("Nesterov momentum needs a momentum above 0", where="optimizer", fix="--optimizer.nesterov False")
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
@@ -36,6 +47,19 @@ def _decay_groups(parameters: list[nn.Parameter], settings: Optimizer) -> list[d
     vectors = [p for p in parameters if p.ndim <= 1]
     groups = [(matrices, settings.weight_decay), (vectors, 0.0)]
     return [{"params": group, "weight_decay": decay} for group, decay in groups if group]
+
+
+def _by_rate(group: dict[str, Any], rates: Mapping[int, float]) -> list[dict[str, Any]]:
+    parts: dict[float, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        parts.setdefault(rates.get(id(parameter), 1.0), []).append(parameter)
+    return [{**group, "params": parameters, "rate": rate} for rate, parameters in parts.items()]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step, times each group's own multiple."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["rate"]
 
 
 def player_settings(base: Optimizer, changes: Mapping[str, Any] | None) -> Optimizer:
@@ -53,8 +77,10 @@ def rate_factor(schedule: Schedule, progress: float, plateau: float = 1.0) -> fl
     rise = min(1.0, (progress + 1e-3) / schedule.warmup) if schedule.warmup > 0 else 1.0
     if schedule.name == "step":
         return rise * schedule.gamma ** sum(progress >= milestone for milestone in schedule.milestones)
+    rest = max(0.0, progress - schedule.warmup) / max(1e-9, 1 - schedule.warmup)
+    if schedule.name == "linear":
+        return rise * (1 + (schedule.final - 1) * min(1.0, rest))
     if schedule.name == "cosine":
-        rest = max(0.0, progress - schedule.warmup) / max(1e-9, 1 - schedule.warmup)
         return rise * _cosine(1.0, schedule.final, rest)
     if schedule.name == "plateau":
         return rise * plateau

@@ -18,6 +18,7 @@ from torch import nn
 from striate import machine
 from striate.errors import Failed
 from striate.files import write_json
+from striate.fine_tuning import FineTuning
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.tasks.base import Batch, Task
 from striate.turns import make_sides, set_training, split_batch, take_turn
@@ -93,6 +94,7 @@ def _key(model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved, tuned:
         recipe.batch,
         recipe.accumulate,
         recipe.optimizer.name,
+        recipe.fine_tune.freeze,
         tuple(batch["image"].shape[1:]),
     )
     where = (machine.cpu_name(), torch.__version__, plain.threads, plain.device, plain.tuned_allocator, tuned)
@@ -177,13 +179,14 @@ def _trial(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: R
     device = torch.device(choice.device)
     memory_format = torch.channels_last if choice.memory_format == "channels_last" else torch.contiguous_format
     trial = copy.deepcopy(model).to(device)
-    set_training(trial)
     if choice.memory_format == "channels_last":
         trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = to_device(batch, device)
     if batch["image"].ndim == 4:
         batch = {**batch, "image": batch["image"].contiguous(memory_format=memory_format)}
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=choice.precision == "bf16")
+    FineTuning(trial, recipe.fine_tune).begin_epoch(0)
+    set_training(trial)
     sides = make_sides(task, trial, recipe)
     state = torch.get_rng_state()
 

@@ -67,6 +67,39 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class FineTune:
+    """How a network that has learnt before goes on learning. By default: all of it, at one rate.
+
+    Attributes:
+        freeze: what does not learn: everything up to a stage (``stem``, ``1``, ``2``...) or the path of a module, included;
+            None: nothing.
+        unfreeze_every: epochs after which the deepest part still frozen learns too, and again after as many (gradual
+            unfreezing: J. Howard, S. Ruder 2018, arXiv:1801.06146); 0: what is frozen stays so.
+        rate_decay: multiple of the learning rate from one stage to the one before it (discriminative rates, the same paper,
+            which takes 1 / 2.6); 1: one rate for all.
+        l2_sp: pull towards the starting weights of all but the head (X. Li et al. 2018, arXiv:1802.01483); 0: none.
+    """
+
+    freeze: str | None = None
+    unfreeze_every: int = 0
+    rate_decay: float = 1.0
+    l2_sp: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate_decay <= 1:
+            raise UsageError(
+                f"rate_decay is {self.rate_decay}", where="fine_tune.rate_decay", fix="use a factor above 0, at most 1"
+            )
+        for name in ("unfreeze_every", "l2_sp"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}", where=f"fine_tune.{name}", fix="use a number from 0 on")
+        if self.unfreeze_every and self.freeze is None:
+            raise UsageError(
+                "nothing is frozen that could be unfrozen", where="fine_tune.unfreeze_every", fix="give fine_tune.freeze"
+            )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training run but the data and the network.
 
@@ -77,7 +110,7 @@ class Recipe:
         seed: of initialisation, order, augmentation and dropout.
         size: side of the square training image in pixels; None: the network's own.
         channels: of the image the network sees; None: the network's own (for arrays: the data's).
-        optimizer, schedule, augment: see there.
+        optimizer, schedule, augment, fine_tune: see there.
         loss: ``auto`` (cross-entropy for one label, binary cross-entropy for several, squared error for numbers),
             ``cross_entropy`` or ``mse``.
         label_smoothing: share of the target spread over all classes.
@@ -91,6 +124,7 @@ class Recipe:
         probe: whether a short timed probe may choose what is ``auto``; without it: fp32 and contiguous.
         validation: share of the training split that is cut off for validation where none is given.
         validate_every: epochs between validations; the last epoch always is.
+        validate_start: whether the weights that training starts from are validated too, and kept where nothing later is better.
         checkpoint_seconds: seconds between checkpoints within an epoch; the end of an epoch of a second or more writes one too.
         bad_files: largest share of unreadable files in any class before training refuses.
         nonfinite_limit: consecutive steps with a non-finite loss or gradient before the run stops.
@@ -105,6 +139,7 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
+    fine_tune: FineTune = field(default_factory=FineTune)
     loss: Literal["auto", "cross_entropy", "mse"] = "auto"
     label_smoothing: float = 0.0
     balance: Literal["auto", "loss", "sampler", "none"] = "auto"
@@ -116,6 +151,7 @@ class Recipe:
     probe: bool = True
     validation: float = 0.1
     validate_every: int = 1
+    validate_start: bool = False
     checkpoint_seconds: float = 60.0
     bad_files: float = 0.01
     nonfinite_limit: int = 10

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from striate.checkpoint import Checkpoint, write_checkpoint
 from striate.errors import Refused
 from striate.files import write_text
+from striate.fine_tuning import FineTuning
 from striate.optimization import Plateau, WeightAverage
 from striate.sealed import read_sealed, write_sealed
 from striate.tasks.base import Batch
 from striate.turns import Side
 
+START_FILE = "start.safetensors"
+"""Weights that a run began with, kept where it is pulled back to them."""
 _PLAIN = ("epoch", "step", "global_step", "lr", "skipped", "nonfinite", "sums", "seen", "history")
 
 
@@ -118,6 +121,7 @@ class Resumable(Protocol):
     sides: list[Side]
     average: WeightAverage | None
     plateau: Plateau
+    fine_tuning: FineTuning
     batches: Any
     state: RunState
     micro_batch: int
@@ -130,6 +134,8 @@ def save_state(fit: Resumable, folder: Path) -> None:
     if state.best is not None and state.best_weights is not None and not _best_path(checkpoints, state.best).exists():
         write_sealed(_best_path(checkpoints, state.best), state.best_weights, {"best": asdict(state.best)})
     write_checkpoint(checkpoints, _collect(fit), state.global_step)
+    if fit.fine_tuning.start and not (checkpoints / START_FILE).exists():
+        write_sealed(checkpoints / START_FILE, fit.fine_tuning.start, {})
     _remove_older_bests(checkpoints, state)
     write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
 
@@ -166,6 +172,8 @@ def restore_state(fit: Resumable, checkpoint: Checkpoint, folder: Path) -> RunSt
         fit.average.load_state_dict(checkpoint.get("average"), saved["num_updates"])
     for side in fit.sides:
         checkpoint.load_optimizer(side.name, side.optimizer)
+    if fit.fine_tuning.start:
+        fit.fine_tuning.load_start(read_sealed(folder / "checkpoints" / START_FILE)[1])
     fit.plateau.load_state_dict(saved["plateau"])
     fit.micro_batch = saved["micro_batch"]
     state = RunState(**{name: saved[name] for name in _PLAIN})

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from striate.checkpoint import newest_checkpoint
 from striate.data.augmenter import Augmenter
 from striate.errors import Failed, Interrupted, Refused
-from striate.optimization import Plateau, WeightAverage, rate_factor
+from striate.fine_tuning import FineTuning
+from striate.optimization import Plateau, WeightAverage, rate_factor, set_rate
 from striate.progress import Progress, Silent
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.runstate import Best, EpochClock, RunState, restore_state, save_state
@@ -107,7 +108,10 @@ class _Fit:
         if resolved.memory_format == "channels_last":
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=resolved.precision == "bf16")
-        self.sides: list[Side] = make_sides(task, self.model, recipe)
+        self.fine_tuning = FineTuning(self.model, recipe.fine_tune)
+        if not recipe.fine_tune.unfreeze_every:  # else the optimizers must know what will learn later
+            self.fine_tuning.begin_epoch(0)
+        self.sides: list[Side] = make_sides(task, self.model, recipe, self.fine_tuning.rates)
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema is not None else None
         self.plateau = Plateau(recipe.schedule)
         self.augmenter = make_augmenter(task, batches, recipe)
@@ -130,6 +134,9 @@ class _Fit:
 
     def _epoch(self) -> None:
         state, clock = self.state, EpochClock()
+        self.fine_tuning.begin_epoch(state.epoch)
+        if self.recipe.validate_start and state.global_step == 0:
+            self._keep_if_best(self._validate())
         steps = iter(self.batches.train(state.epoch, state.step))
         try:
             for batch in clock.waiting(steps):
@@ -153,10 +160,10 @@ class _Fit:
         factor = rate_factor(self.recipe.schedule, state.global_step / self.total_steps, self.plateau.factor)
         batch = self._prepare(batch)
         for side in self.sides:
-            for group in side.optimizer.param_groups:
-                group["lr"] = side.peak_lr * factor
+            set_rate(side.optimizer, side.peak_lr * factor)
             for turn in range(side.player.steps):
                 self._account(side, self._take(side, batch, turn), batch_size(batch))
+        self.fine_tuning.pull(self.sides[0].peak_lr * factor)
         if self.average is not None:
             self.average.update()
         state.step += 1
@@ -182,14 +189,9 @@ class _Fit:
             seed_for(self.recipe.seed, self.state.global_step, side.name, turn)
             try:
                 return take_turn(
-                    side,
-                    self.task,
-                    self.model,
-                    batch,
-                    micro_batch=self.micro_batch,
-                    clip=self.recipe.clip,
-                    autocast=self.autocast,
-                )
+                    side, self.task, self.model, batch,
+                    micro_batch=self.micro_batch, clip=self.recipe.clip, autocast=self.autocast,
+                )  # fmt: skip
             except torch.cuda.OutOfMemoryError as error:
                 size = min(self.micro_batch, batch_size(batch))
                 if self.task.pairs or size < 2:
@@ -259,7 +261,7 @@ class _Fit:
         monitor = self.task.monitor
         if monitor not in figures:
             raise ValueError(f"{type(self.task).__name__}.monitor is {monitor!r}, but validation gave {sorted(figures)}")
-        best = Best(self.state.epoch + 1, monitor, figures[monitor])
+        best = Best(self.state.epoch + (self.state.step > 0), monitor, figures[monitor])
         if not best.better_than(self.state.best, self.task.monitor_mode):
             return False
         self.state.best = best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,16 +45,16 @@ class Side:
     foreign_parameters: list[nn.Parameter] = field(default_factory=list)
 
 
-def make_sides(task: Task, model: nn.Module, recipe: Recipe) -> list[Side]:
-    """One side a player of the task, in its order.
+def make_sides(task: Task, model: nn.Module, recipe: Recipe, rates: Mapping[int, float] | None = None) -> list[Side]:
+    """One side a player of the task, in its order; ``rates`` as for ``make_optimizer``.
 
     Raises:
         Refused: when a player has nothing to train.
     """
-    return [_make_side(name, player, model, recipe) for name, player in task.players(model).items()]
+    return [_make_side(name, player, model, recipe, rates) for name, player in task.players(model).items()]
 
 
-def _make_side(name: str, player: Player, model: nn.Module, recipe: Recipe) -> Side:
+def _make_side(name: str, player: Player, model: nn.Module, recipe: Recipe, rates: Mapping[int, float] | None) -> Side:
     if not player.parameters:
         raise Refused(
             f"Player {name!r} has no parameters to train",
@@ -65,7 +65,7 @@ def _make_side(name: str, player: Player, model: nn.Module, recipe: Recipe) -> S
     own = {id(p) for p in player.parameters}
     mine, foreign = _split_buffers(model, own)
     frozen = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
-    return Side(name, player, make_optimizer(player.parameters, settings), settings.lr, mine, foreign, frozen)
+    return Side(name, player, make_optimizer(player.parameters, settings, rates), settings.lr, mine, foreign, frozen)
 
 
 def _split_buffers(model: nn.Module, own: set[int]) -> tuple[list[Tensor], list[Tensor]]:
