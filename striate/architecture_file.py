@@ -60,6 +60,15 @@ def load_architecture(name: str) -> Callable[..., nn.Module]:
     return result
 
 
+def name_architecture(made: object) -> str | None:
+    """``FILE.py:FUNCTION`` of a function or class that running its file gives again; None where there is no such file."""
+    name, module = getattr(made, "__name__", ""), sys.modules.get(getattr(made, "__module__", ""))
+    # A script would train again when it is run, and a file of a package cannot be run alone.
+    if module is None or module.__name__ == "__main__" or module.__package__ or getattr(module, name, None) is not made:
+        return None
+    return f"{module.__file__}:{name}" if str(module.__file__).endswith(".py") else None
+
+
 def build_architecture(
     make: Callable[..., nn.Module],
     num_classes: int | None = None,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from striate.data.audit import Audit, audit
-from striate.data.augment import Augment
 from striate.data.findings import counted
 from striate.data.formats import open_source
 from striate.data.source import Source
@@ -22,6 +22,11 @@ from striate.files import make_folder, write_text
 from striate.progress import Progress, Silent
 from striate.report.check import write_check_page
 from striate.runs import refuse_inside
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from striate.recipe import Recipe
 
 PAGE, AUDIT, SPLIT, SHEET = "check.html", "audit.json", "split.json", "augmented.png"
 MOST_CLASSES = 24
@@ -118,23 +123,28 @@ def check(
     data: str | Path | Source,
     out: str | Path | None = None,
     *,
-    augmented: Augment | bool | None = None,
+    augmented: bool = False,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    recipe: str | Recipe | None = None,
     seed: int = 0,
     validation: float = 0.1,
     progress: Progress | None = None,
+    **fields: Any,
 ) -> CheckResult:
     """Looks at every image of a data set and writes what it found; the data itself is only read.
 
     Args:
         data: a source, or what :func:`striate.data.formats.open_source` opens.
         out: folder for ``check.html``, ``audit.json`` and ``split.json``; None: ``runs/check-NAME``.
-        augmented: also write ``augmented.png``, a contact sheet of this augmentation; True: that of the recipe ``fast``.
+        augmented: also write ``augmented.png``, a contact sheet of what :func:`striate.train` would show the network when it is
+            given the same ``model``, ``recipe``, ``seed`` and ``fields``; where one of these is given, it is written anyway.
+        model, recipe, fields: as for training; nothing but the contact sheet follows from them.
         seed: of the split and of the augmentation shown.
         validation: share of the training samples to cut off, see :func:`striate.data.split.make_split`.
         progress: told how many images are done.
 
     Raises:
-        UsageError: no such data, or ``out`` lies within it.
+        UsageError: no such data, network, recipe or field, or ``out`` lies within the data.
         Failed: a file could not be written.
     """
     source = open_source(data)
@@ -150,22 +160,33 @@ def check(
     make_folder(folder)
     files = [write_check_page(folder / PAGE, found, split, unsplit)]
     files += [write_split(folder / SPLIT, split, source)] if split is not None else []
-    if augmented:
-        files.append(_contact_sheet(folder / SHEET, found, split, augmented, seed))
+    if augmented or model is not None or recipe is not None or fields:
+        files.append(_contact_sheet(folder / SHEET, found, split, model, recipe, {**fields, "seed": seed}))
     result = CheckResult(found, split, unsplit, (*files, folder / AUDIT))
     # In ASCII: a file name that is no valid UTF-8 becomes an escape.
     write_text(folder / AUDIT, json.dumps(result.to_json(), indent=1) + "\n")
     return result
 
 
-def _contact_sheet(path: Path, found: Audit, split: Split | None, augmented: Augment | bool, seed: int) -> Path:
+def _contact_sheet(
+    path: Path,
+    found: Audit,
+    split: Split | None,
+    model: str | nn.Module | Callable[..., nn.Module] | None,
+    recipe: str | Recipe | None,
+    fields: dict[str, Any],
+) -> Path:
     # Here, for they load torch, which nothing else of a check needs.
     from striate.data.contact_sheet import write_contact_sheet
-    from striate.recipes import RECIPES
+    from striate.recipe_fields import apply_fields
+    from striate.recipes import get_recipe
+    from striate.subject import choose_network, make_subject, recipe_name
 
-    augment = RECIPES["fast"]().augment if isinstance(augmented, bool) else augmented
+    network = choose_network(found.source) if model is None else model
+    chosen = apply_fields(get_recipe(recipe_name(network) if recipe is None else recipe), fields)
+    preprocess = make_subject(network, found.source, chosen).preprocess()
     training = found.readable if split is None else np.setdiff1d(split.train, found.bad_indices)
-    return write_contact_sheet(path, found.source, training, augment, seed=seed)
+    return write_contact_sheet(path, found.source, training, chosen.augment, preprocess, seed=chosen.seed)
 
 
 def _plain(text: str) -> str:

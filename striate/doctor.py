@@ -13,6 +13,7 @@ from typing import Any
 
 import striate
 from striate import machine
+from striate.data.findings import counted
 
 CORE = (
     "torch",
@@ -84,9 +85,10 @@ class Examination:
         )
         installed = [name for name, packages in self.extras.items() if all(packages.values())]
         others = [name for name in self.extras if name not in installed]
+        cores = counted(cpu["cores"], "core")
         rows = [
             ("versions", ", ".join(f"{name} {version or 'MISSING'}" for name, version in self.versions.items())),
-            ("processor", f"{cpu['name']}; {cpu['cores']} cores, {cpu['threads']} threads, torch uses {cpu['capability']}"),
+            ("processor", f"{cpu['name']}; {cores}, {counted(cpu['threads'], 'thread')}, torch uses {cpu['capability']}"),
             ("instructions", flags),
             ("devices", ", ".join(self.devices)),
             ("memory", f"{_gigabytes(self.memory)} available"),
@@ -143,7 +145,8 @@ def _ask_torch(cores: int) -> tuple[int | None, str, list[str], list[Problem]]:
     problems = []
     threads = torch.get_num_threads()
     if threads > cores:
-        problems.append(Problem(f"torch uses {threads} threads on {cores} cores", f"set OMP_NUM_THREADS={cores}"))
+        what = f"torch uses {counted(threads, 'thread')} on {counted(cores, 'core')}"
+        problems.append(Problem(what, f"set OMP_NUM_THREADS={cores}"))
     devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     if torch.version.cuda and not devices:
         what = f"this torch is built for CUDA {torch.version.cuda}, but no usable GPU was found: training runs on the CPU"

@@ -59,7 +59,7 @@ def evaluate(
         Refused: classes that the model does not know, another kind of target, or not one readable image.
     """
     model = model if isinstance(model, Model) else load(model, arch=arch)
-    source = open_source(data)
+    source = open_source(data, to_learn=False)
     columns = _match(model, source)
     if indices is not None:
         chosen, name, how = np.asarray(indices, np.int64), split or "chosen images", ""
@@ -99,8 +99,9 @@ def _score(
     index = chosen[kept]
     keys = [source.key(i) for i in index.tolist()]
     return Evaluation.from_probabilities(
-        np.stack(rows), targets[kept], model.classes, model.kind, keys, index, split=split, how=how, bad=bad
-    )
+        np.stack(rows), targets[kept], model.classes, model.kind, keys, index,
+        split=split, how=how, bad=bad, threshold=model.threshold,
+    )  # fmt: skip
 
 
 def _match(model: Model, source: Source) -> Ints:

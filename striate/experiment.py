@@ -197,7 +197,9 @@ def _record(
     ready: Prepared, resolved: Resolved, data: str, *, budget: str | float | None, split: str | Path | None
 ) -> dict[str, Any]:
     source, parts = ready.source, ready.split
-    network = ready.subject.source_file or ready.subject.name
+    subject = ready.subject
+    # Not the bare name of a user's own, which may be that of another network of the zoo.
+    network = subject.source_file or (subject.name if subject.variant else f"{subject.name} of your own")
     options = {"budget": budget, "split": None if split is None else str(split)}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from striate.errors import Failed
+
+_REMEDIES = (
+    ((errno.ENOSPC, errno.EDQUOT), "free some space or name another folder"),
+    ((errno.ENOENT, errno.ENOTDIR), "make its folder first, or name one that is there"),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "name a folder that you may write to"),
+)
+"""What to do, by the error's numbers."""
 
 
 @contextlib.contextmanager
@@ -28,12 +36,9 @@ def replacing(path: Path, what: str = "the file") -> Iterator[IO[bytes]]:
         os.replace(beside, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise Failed(
-            f"Could not write {what}",
-            where=path,
-            why=error.strerror or str(error),
-            fix="free some space or name another folder; nothing that was there has been changed",
-        ) from error
+        remedy = next((fix for codes, fix in _REMEDIES if error.errno in codes), "name another folder")
+        fix = f"{remedy}; nothing that was there has been changed"
+        raise Failed(f"Could not write {what}", where=path, why=error.strerror or str(error), fix=fix) from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from striate.errors import UsageError
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 
@@ -39,6 +41,22 @@ def tune(threads: int | None = None, allocator: bool = True) -> Tuning:
         threads = int(os.environ.get("OMP_NUM_THREADS") or num_cores())
     torch.set_num_threads(threads)
     return Tuning(threads, keep_freed_memory(allocator))
+
+
+def usable_device(device: str) -> str:
+    """The name of a device that torch has here.
+
+    Raises:
+        UsageError: neither ``cpu`` nor ``cuda``, or one that is not here.
+    """
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"Unknown device {device!r}", fix="use cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        why = f"torch {torch.__version__} sees none"
+        raise UsageError("No CUDA device here", why=why, fix="use --device cpu, or see `striate doctor`")
+    return device
 
 
 def keep_freed_memory(keep: bool) -> bool:

@@ -85,12 +85,6 @@ def headline(scored: Evaluation) -> dict[str, Any]:
 def write_predictions(path: Path, scored: Evaluation) -> None:
     """Every scored image with its target and probabilities, as a plain ``.npz`` without pickles."""
     block = io.BytesIO()
-    np.savez_compressed(
-        block,
-        index=scored.index,
-        keys=np.asarray(scored.keys, dtype=np.str_),
-        target=scored.targets,
-        probabilities=scored.probabilities.astype(np.float32),
-    )
+    np.savez_compressed(block, allow_pickle=False, **scored.arrays())
     with replacing(path) as file:
         file.write(block.getvalue())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from striate import machine
 from striate.data.decode import ImageError
+from striate.errors import UsageError
 
 AHEAD = 2
 """Batches in the making while one is in use: enough that neither side waits for the other's slow moments."""
@@ -47,11 +48,16 @@ def stream_pictures(
         read: an item -> uint8 [h, w, C], one shape for all; called by several threads. An :class:`ImageError` is kept with
             its item; any other exception ends the stream.
         batch: items a batch.
-        workers: threads; None: one a core. The batches do not depend on it.
+        workers: threads; 0 or None: one a core. The batches do not depend on it.
+
+    Raises:
+        UsageError: no images a batch, or fewer than no threads.
     """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}", why="it is the number of images taken at once", fix="take at least 1")
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers is {workers}", why="it is the number of decoding threads", fix="0 or None: one a core")
     iterator, num_threads = iter(items), workers or machine.num_cores()
-    if batch < 1 or num_threads < 1:
-        raise ValueError(f"stream_pictures: batch is {batch} and workers {num_threads}; both are at least 1")
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="striate-decode")
     waiting: deque[tuple[list[Item], list[Future[list[Picture | ImageError]]]]] = deque()
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from striate.data.source import Source
-from striate.data.split import Split
+from striate.data.findings import counted
 from striate.errors import UsageError
-from striate.recipe import Recipe, Resolved
-from striate.subject import Subject
+
+if TYPE_CHECKING:
+    from striate.data.source import Source
+    from striate.data.split import Split
+    from striate.recipe import Recipe, Resolved
+    from striate.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,19 @@ class Plan:
         size = f"{subject.in_channels} x {subject.input_size[0]} x {subject.input_size[1]}"
         parameters = sum(p.numel() for p in subject.module.parameters())
         schedule = recipe.schedule.name.replace("_", "-")
+        epochs, threads = counted(resolved.epochs, "epoch"), counted(resolved.threads, "thread")
         micro = f" in micro-batches of {resolved.micro_batch}" if resolved.micro_batch < recipe.batch else ""
         rows = [
             ("data", f"{self.source.name}: {self._classes()}"),
             ("split", f"{self._parts()}; {split.how}"),
-            ("model", f"{subject.name}, {parameters:,} parameters, images {size}"),
-            ("recipe", f"{recipe.name}: {resolved.epochs} epochs of {self.steps:,} steps, batch {recipe.batch}{micro}"),
+            ("model", f"{subject.name}, {counted(parameters, 'parameter')}, images {size}"),
+            ("recipe", f"{recipe.name}: {epochs} of {counted(self.steps, 'step')}, batch {recipe.batch}{micro}"),
             (
                 "learning",
                 f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {schedule}"
                 + (f", average {recipe.ema:g}" if recipe.ema else ""),
             ),
-            ("machine", f"{resolved.device}, {resolved.threads} threads, {resolved.precision}, {resolved.memory_format}"),
+            ("machine", f"{resolved.device}, {threads}, {resolved.precision}, {resolved.memory_format}"),
         ]
         if self.seconds is not None:
             rows.append(
@@ -67,8 +72,8 @@ class Plan:
 
     def _classes(self) -> str:
         if self.source.kind == "value":
-            return f"{len(self.source):,} images, a number each"
-        return f"{len(self.source):,} images, {len(self.source.classes)} classes"
+            return f"{counted(len(self.source), 'image')}, a number each"
+        return f"{counted(len(self.source), 'image')}, {counted(len(self.source.classes), 'class', 'classes')}"
 
 
 def majority_baseline(source: Source, split: Split) -> float | None:

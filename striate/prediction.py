@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate import machine
+from striate.architecture_file import is_architecture_file
 from striate.bundle import MODEL_FILE, read_bundle
 from striate.data.decode import ImageError
 from striate.data.preprocess import Preprocess
 from striate.errors import Refused, StriateError, UsageError
 from striate.picture_stream import Item, stream_pictures
 from striate.prediction_inputs import Input, list_inputs, read_input
+from striate.progress import Progress
 from striate.tasks.decoding import Decoder, Floats, Prediction
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class Model:
         info: the card of its file, see :mod:`striate.bundle`.
         classes: in the order of the outputs; empty for a number.
         kind: ``label``, ``labels`` or ``value``.
+        threshold: probability from which one of several ``labels`` counts as present.
         preprocess: from any picture to the pixels that the network reads.
         path: the file it was loaded from, if any.
     """
@@ -43,7 +47,7 @@ class Model:
     def __init__(self, network: Network, info: Mapping[str, Any], path: Path | None = None) -> None:
         self.info, self.path = dict(info), path
         self.preprocess, self._decoder = _read_card(info, path)
-        self.classes, self.kind = self._decoder.classes, self._decoder.kind
+        self.classes, self.kind, self.threshold = self._decoder.classes, self._decoder.kind, self._decoder.threshold
         self._network = network
 
     @classmethod
@@ -65,6 +69,11 @@ class Model:
             fix = f"load the {MODEL_FILE} it was exported from"
             raise UsageError("An exported graph is no torch module", where=self.path, fix=fix)
         return module
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether the network is a torch module, not an exported graph."""
+        return hasattr(self._network, "module")
 
     def predict(
         self, inputs: Input | Iterable[Input], top: int = 5, batch: int = BATCH, workers: int | None = None
@@ -88,7 +97,7 @@ class Model:
     ) -> Iterator[Prediction]:
         """As :meth:`predict`, one by one: ``inputs`` may be endless, and is read only a few batches ahead."""
         if top < 1:
-            raise ValueError(f"predict: top is {top}; it is at least 1")
+            raise UsageError(f"top is {top}", why="it is the number of classes to name", fix="name at least 1")
 
         def read(named: tuple[str, Input]) -> NDArray[np.uint8]:
             return read_input(named[1], self.preprocess, named[0])
@@ -138,26 +147,59 @@ def load(
     module: nn.Module | None = None,
     arch: str | Callable[..., nn.Module] | None = None,
     device: str = "cpu",
+    weights: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Model:
     """Opens a model: every byte is checked before a weight reaches the network.
 
     Args:
-        path: a run folder, or the model's file.
+        path: a run folder, or the model's file; with ``weights`` the name of a network.
         module: the network to put the weights into, where striate does not know it. It is changed in place.
         arch: instead, what builds it: ``FILE.py:FUNCTION``, or a function that takes ``num_classes``, ``in_channels`` and
-            ``input_size`` (those of them that it names).
+            ``input_size`` (those of them that it names). The name of a network opens another tool's weights as its own.
         device: where the network runs: ``cpu``, ``cuda``.
+        weights: a file of any tool, or the name of published ones (``imagenet``), see :func:`striate.build`.
+        progress: told how far a download is.
 
     Raises:
-        UsageError: there is no such model.
-        Refused: the file is damaged or another tool's, or its network is not known and neither ``module`` nor ``arch`` is given.
+        UsageError: there is no such model, network, file or device.
+        Refused: the file is damaged or another tool's, its weights do not fit, or its network is not known and neither
+            ``module`` nor ``arch`` is given.
+        Failed: published weights are not here, and cannot be downloaded.
     """
-    path = model_file(path)
-    info, state = read_bundle(path)
+    named = isinstance(arch, str) and not is_architecture_file(arch)
+    if weights is not None:
+        if arch is not None or module is not None:
+            raise UsageError("Weights are given, and two networks for them", where=path, fix="name one of them")
+        info, state, path = _read_pretrained(str(path), weights, progress)
+    elif named:
+        info, state, path = _read_pretrained(str(arch), model_file(path), progress)
+    else:
+        path = model_file(path)
+        _refuse_mere_name(path)
+        info, state = read_bundle(path)
     _read_card(info, path)
     from striate.torch_network import restore_module
 
-    return Model.from_module(restore_module(path, info, state, module, arch).to(device), info, path)
+    network = restore_module(path, info, state, module, None if named else arch)
+    return Model.from_module(network.to(machine.usable_device(device)), info, path)
+
+
+def _read_pretrained(name: str, weights: str | Path, progress: Progress | None) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    from striate.pretrained import read_pretrained
+
+    return read_pretrained(name, weights, progress)
+
+
+def _refuse_mere_name(path: Path) -> None:
+    """A network of the zoo is no model before it has weights."""
+    if path.exists():
+        return
+    from striate.zoo import MODELS
+
+    if str(path) in MODELS:
+        fix = f"name them, published ones or a file: --weights imagenet (in Python: striate.load({str(path)!r}, weights=...))"
+        raise UsageError(f"{path} is a network without weights", fix=fix)
 
 
 def model_file(path: str | Path) -> Path:

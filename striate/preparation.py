@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from striate import machine
 from striate.data.audit import Audit
 from striate.data.batches import Batches
-from striate.data.findings import TINY
+from striate.data.findings import TINY, counted
 from striate.data.preprocess import Preprocess
 from striate.data.source import Source
 from striate.data.split import Split
@@ -59,7 +59,12 @@ def prepare(
     Args:
         check: called often while files are decoded; raises where the run is to stop.
         balance: as resolved before, on resume; None: by the recipe and the classes.
+
+    Raises:
+        UsageError: fewer than no workers, or balancing that does not fit the targets.
     """
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers is {workers}", why="it is the number of decoding threads", fix="give a number from 0 on")
     balance = balance if balance is not None else choose_balance(recipe, source, split)
     weights = class_weights(source, split) if balance != "none" else None
     drawn = np.asarray(weights)[source.targets[split.train]] if balance == "sampler" else None
@@ -82,10 +87,17 @@ def prepare(
 
 
 def make_task(source: Source, split: Split, recipe: Recipe, weights: tuple[float, ...] | None) -> Classify:
-    """The task that the targets of ``source`` ask for; for numbers, label smoothing has no meaning and is left out."""
+    """The task that the targets of ``source`` ask for; for numbers, label smoothing has no meaning and is left out.
+
+    Raises:
+        Refused: numbers that are all the same.
+    """
     if source.kind != "value":
         return Classify(source.classes, source.kind, recipe.loss, recipe.label_smoothing, weights)
     values = source.targets[split.train]
+    if values.min() == values.max():
+        what = f"Every training image has the same number, {values[0]:g}"
+        raise Refused(what, where=source.location, why="there is nothing to learn", fix="train on images of different numbers")
     return Classify((), "value", recipe.loss, target_mean=float(values.mean()), target_std=float(values.std()))
 
 
@@ -134,13 +146,7 @@ def choose_device(device: str) -> str:
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"Unknown device {device!r}", fix="use auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "No CUDA device here", why=f"torch {torch.__version__} sees none", fix="use --device cpu, or see `striate doctor`"
-        )
-    return device
+    return machine.usable_device(device)
 
 
 def resolve_run(
@@ -161,7 +167,8 @@ def resolve_run(
     epoch = _epoch_seconds(ready, resolved.step_seconds, prepare_seconds)
     if seconds is not None:
         epochs = max(1, int(seconds / epoch))
-        notes = (*resolved.notes, f"budget: {epochs} epochs of about {epoch:.2g} s fit into {seconds:.0f} s")
+        fitting = f"budget: {counted(epochs, 'epoch')} of about {epoch:.2g} s fit into {seconds:.0f} s"
+        notes = (*resolved.notes, fitting)
         resolved = dataclasses.replace(resolved, epochs=epochs, notes=notes)
     return resolved, epoch * resolved.epochs
 

@@ -19,6 +19,12 @@ RECIPE_FILE, METRICS_FILE, EVALUATION_FILE, SPLIT_FILE = "recipe.json", "metrics
 AUDIT_FILE, PREDICTIONS_FILE, MODEL_FILE, REPORT_FILE = "audit.json", "predictions.npz", "model.safetensors", "report.html"
 
 
+_COLUMNS = (
+    *("path", "status", "model", "recipe", "data", "created", "epochs", "seconds"),
+    *("accuracy", "evaluation", "model_path", "report_path"),
+)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run by its folder; everything is read from its files when asked for."""
@@ -41,13 +47,20 @@ class Run:
 
         Raises:
             UsageError: the folder is not a run.
+            Refused: the file is damaged.
         """
         path = self.path / RECIPE_FILE
         if not path.exists():
             raise UsageError(
                 "Not a run folder", where=self.path, why=f"it has no {RECIPE_FILE}", fix="`striate runs` lists the runs"
             )
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if lacking := [name for name in ("created", "recipe", "resolved", "model", "data") if name not in record]:
+                raise KeyError(*lacking)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            fix = "put it back as it was, or delete the run's folder"
+            raise Refused("The record of this run is damaged", where=path, why=repr(error), fix=fix) from error
         return record
 
     @property
@@ -89,7 +102,13 @@ class Run:
         return "\n".join([scores, "", *paths, "", *code])
 
     def to_json(self) -> dict[str, Any]:
-        """What `striate runs --json` and `striate train --json` print."""
+        """What `striate runs --json` and `striate train --json` print; of a run with damaged files only ``path`` and that."""
+        try:
+            return self._row()
+        except (OSError, ValueError, TypeError, KeyError):
+            return dict.fromkeys(_COLUMNS) | {"path": str(self.path), "status": "unreadable"}
+
+    def _row(self) -> dict[str, Any]:
         record = self.record
         return {
             "path": str(self.path),
@@ -108,7 +127,7 @@ class Run:
 
 
 def list_runs(folder: str | Path = "runs") -> list[Run]:
-    """The runs in a folder (or the folder's own, when it is one), oldest first.
+    """The runs in a folder (or the folder's own, when it is one), oldest first; damaged ones before all others.
 
     Raises:
         UsageError: there is no such folder.
@@ -117,7 +136,14 @@ def list_runs(folder: str | Path = "runs") -> list[Run]:
     if not root.is_dir():
         raise UsageError("No such folder of runs", where=root, fix="`striate train DATA` makes the first one")
     found = [Run(path.parent) for path in (*root.glob(RECIPE_FILE), *root.glob(f"*/{RECIPE_FILE}"))]
-    return sorted(found, key=lambda run: str(run.record["created"]))
+    return sorted(found, key=_created)
+
+
+def _created(run: Run) -> str:
+    try:
+        return str(run.record["created"])
+    except Refused:
+        return ""
 
 
 def free_run_folder(out: str | Path | None, name: str, root: Path = Path("runs")) -> Path:

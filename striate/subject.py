@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from striate.architecture_file import build_architecture, is_architecture_file, load_architecture
+from striate.architecture_file import build_architecture, is_architecture_file, load_architecture, name_architecture
 from striate.data.preprocess import Preprocess
 from striate.data.source import ArraySource, Source
 from striate.errors import Refused, StriateError
@@ -113,7 +113,7 @@ def make_subject(model: str | nn.Module | Callable[..., nn.Module] | None, sourc
         torch.manual_seed(recipe.seed)
         if isinstance(model, str) and not is_architecture_file(model):
             return _from_zoo(model, source, recipe, num_outputs)
-        file = model if isinstance(model, str) else None
+        file = model if isinstance(model, str) else name_architecture(model)
         made: Any = load_architecture(model) if isinstance(model, str) else model
         return _own(made, file, source, recipe, num_outputs)
 

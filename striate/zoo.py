@@ -178,7 +178,7 @@ def describe(network: str | nn.Module, input_size: tuple[int, int] | None = None
     for module in network.modules():
         if arithmetic_of(module) is not None:
             hooks.append(module.register_forward_hook(count))
-        elif any(parameter.dim() > 1 for parameter in module.parameters(recurse=False)):
+        elif any(sum(size > 1 for size in parameter.shape) > 1 for parameter in module.parameters(recurse=False)):
             uncounted.add(type(module).__name__)
     training = [module for module in network.modules() if module.training]
     like = next(network.parameters(), torch.empty(0))

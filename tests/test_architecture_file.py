@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from striate.architecture_file import build_architecture, is_architecture_file, load_architecture
+from striate.architecture_file import build_architecture, is_architecture_file, load_architecture, name_architecture
 from striate.errors import UsageError
 
 
@@ -32,6 +33,17 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
     assert isinstance(network, nn.Linear)
     assert network.weight.shape == (3, 5)
     assert sys.path == before
+
+
+def test_a_function_of_a_file_is_named_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net_of_a_file.py").write_text("from torch import nn\ndef make(): return nn.Identity()\nother = lambda: None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("net_of_a_file")
+    name = name_architecture(module.make)
+    assert name == f"{tmp_path / 'net_of_a_file.py'}:make"
+    assert isinstance(load_architecture(name)(), nn.Identity)
+    for nameless in (module.other, module.make(), nn.Identity, lambda: None):
+        assert name_architecture(nameless) is None
 
 
 def test_mistakes_name_file_reason_and_remedy(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def measured(meter: Meter, prediction: Any, label: Any, pieces: int = 3) -> dict
         ("label", {"classes": CLASSES, "class_weights": (1.0,)}, "1 class weights for 7 classes"),
         ("label", {"classes": CLASSES, "label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ("label", {"classes": CLASSES, "loss": "hinge"}, "Unknown loss 'hinge'"),
+        ("labels", {"classes": CLASSES, "threshold": 1.0}, "threshold is 1.0"),
         ("value", {"loss": "cross_entropy"}, "Loss 'cross_entropy' does not compare numbers"),
         ("value", {"classes": CLASSES}, "Numbers have no classes"),
         ("value", {"class_weights": (1.0,)}, "Numbers have no class weights"),
@@ -134,6 +135,13 @@ def test_meter_of_several_labels() -> None:
     assert figures == {"mean_average_precision": 0.75, "exact_match": 0.25}
 
 
+def test_the_threshold_decides_what_counts_as_right() -> None:
+    probabilities, targets = np.array([[0.4, 0.2], [0.35, 0.9]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    for threshold, share in ((0.1, 0.0), (0.38, 1.0), (0.4, 1.0), (0.5, 0.5)):
+        figures = measured(Classify(CLASSES[:2], "labels", threshold=threshold).meter(), probabilities, targets)
+        assert figures["exact_match"] == share, threshold
+
+
 @pytest.mark.parametrize(
     ("kind", "monitor", "mode"),
     [("label", "accuracy", "max"), ("labels", "mean_average_precision", "max"), ("value", "mae", "min")],
@@ -150,6 +158,7 @@ def test_what_is_monitored_is_measured(kind: Any, monitor: str, mode: str) -> No
     [
         Classify(CLASSES, label_smoothing=0.1, class_weights=WEIGHTS, loss="mse"),
         Classify(CLASSES[:1], "labels"),
+        Classify(CLASSES[:3], "labels", threshold=0.3),
         Classify(kind="value", target_mean=-3.5, target_std=0.25),
     ],
 )

@@ -50,4 +50,4 @@ def test_more_threads_than_cores_are_a_problem(monkeypatch: pytest.MonkeyPatch) 
     import torch
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
-    assert any("1000 threads" in problem.what and "OMP_NUM_THREADS" in problem.fix for problem in doctor.examine().problems)
+    assert any("1,000 threads" in problem.what and "OMP_NUM_THREADS" in problem.fix for problem in doctor.examine().problems)

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn import metrics as oracle
-from small_models import MeanColour, colour_card, plain, write_colour_model
+from small_models import FRUIT, MeanColour, colour_card, plain, write_colour_model
 
+from striate.bundle import write_bundle
 from striate.data.formats import open_source
 from striate.data.split import make_split, write_split
 from striate.errors import Refused, UsageError
@@ -250,6 +251,16 @@ def test_unknown_classes_are_refused_by_name(folder: Folder, model: Model) -> No
     assert evaluate(model, data, indices=np.array([0, 1])).accuracy == 1
 
 
+def test_data_may_hold_one_of_the_models_classes_alone(folder: Folder, model: Model, tmp_path: Path) -> None:
+    data = folder({"cherry": 3})
+    (data / "banana").mkdir()
+    got = evaluate(model, data)
+    assert (got.n, got.accuracy, got.classes) == (3, 1.0, model.classes)
+    rows = "".join(f"data/cherry/{path.name},cherry\n" for path in (data / "cherry").iterdir())
+    (tmp_path / "table.csv").write_text("path,label\n" + rows)
+    assert evaluate(model, tmp_path / "table.csv").accuracy == 1.0
+
+
 def test_several_labels_are_matched_by_name(tmp_path: Path) -> None:
     for name, colour in (("a", "yellow"), ("b", "blue"), ("c", "magenta")):
         plain(colour).save(tmp_path / f"{name}.png")
@@ -260,6 +271,18 @@ def test_several_labels_are_matched_by_name(tmp_path: Path) -> None:
     assert got.targets.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 1]]
     assert (got.accuracy, got.macro_f1, got.mean_average_precision) == (1, 1, 1)
     assert "all labels right" in got.text()
+
+
+def test_the_models_own_threshold_decides_which_labels_are_present(tmp_path: Path) -> None:
+    plain((255, 130, 0)).save(tmp_path / "a.png")  # its green has a probability of 0.6
+    (tmp_path / "data.csv").write_text("path,labels\na.png,banana|apple\n")
+    for threshold, right in ((0.5, 1.0), (0.9, 0.0)):
+        card = colour_card("labels", FRUIT[:2])
+        card["task"]["threshold"] = threshold
+        write_bundle(tmp_path / "model.safetensors", MeanColour(2).state_dict(), card)
+        model = load(tmp_path / "model.safetensors", arch=MeanColour)
+        assert len(model.predict(tmp_path / "a.png")[0].labels) == 1 + right
+        assert evaluate(model, tmp_path / "data.csv").accuracy == right
 
 
 def test_numbers(tmp_path: Path) -> None:

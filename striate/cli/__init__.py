@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from striate.errors import StriateError
@@ -22,7 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from striate.cli.app import run
 
-        status = run(tokens)
+        with warnings.catch_warnings():
+            # Pillow's remarks on damaged files: such a file is a named error of ours, or its picture is whole.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            status = run(tokens)
         sys.stdout.flush()
         return status
     except BrokenPipeError:

@@ -7,11 +7,27 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import striate
-from striate.cli.model_commands import doctor, evaluate, predict
+from striate.cli.arithmetic_commands import filter, shape
+from striate.cli.model_commands import convert, doctor, evaluate, predict
 from striate.cli.run_commands import check, report, resume, runs, train
+from striate.cli.zoo_commands import summary, zoo
 from striate.errors import UsageError
 
-COMMANDS: tuple[Callable[..., int | None], ...] = (check, train, resume, evaluate, predict, runs, report, doctor)
+COMMANDS: tuple[Callable[..., int | None], ...] = (
+    check,
+    train,
+    resume,
+    evaluate,
+    predict,
+    convert,
+    runs,
+    report,
+    zoo,
+    summary,
+    shape,
+    filter,
+    doctor,
+)
 
 FOR_ALL = "Every command takes --debug: the traceback of an error."
 

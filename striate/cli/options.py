@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from striate.errors import UsageError, nearest
@@ -57,13 +58,13 @@ def refuse_unknown(tokens: Iterable[str], options: Collection[str]) -> None:
     """
     for token in itertools.takewhile(lambda token: token != "--", tokens):
         option = token.partition("=")[0]
-        if option.startswith("-") and option != "-" and option.replace("_", "-") not in options:
+        if re.match(r"-(?!\d|$)", option) and option.replace("_", "-") not in options:
             raise UsageError(f"Unknown option {option}", fix=nearest(option, options))
 
 
 def describe_fields(options: Collection[str], group: str = "") -> str:
     """The fields that are no options of their own, with the defaults of a plain recipe, for ``--help``."""
-    shown = {name: value for name, value in _defaults().items() if "--" + name not in options and name != "name"}
+    shown = {name: value for name, value in _defaults().items() if "--" + name not in options}
     groups: dict[str, list[str]] = {}
     for name, value in shown.items():
         if name.startswith(group):
@@ -74,9 +75,11 @@ def describe_fields(options: Collection[str], group: str = "") -> str:
 
 
 def _defaults() -> dict[str, object]:
-    """Every settable name, nested ones with dots -> its default."""
+    """Every name that can be set, nested ones with dots -> its default. Not the recipe's own name: another makes it no other."""
     result: dict[str, object] = {}
     for name in field_names(Recipe()):
+        if name == "name":
+            continue
         value: object = Recipe()
         for part in name.split("."):
             value = getattr(value, part)

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening() -> Iterator[Terminal]:
-    """Progress on stderr; nothing is left half-drawn when the work ends or fails."""
+    """Progress and warnings on stderr; nothing is left half-drawn when the work ends or fails."""
     from striate.terminal import Terminal
 
     terminal = Terminal()
-    try:
-        yield terminal
-    finally:
-        terminal.close()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: terminal.message(f"note: {message}")
+        try:
+            yield terminal
+        finally:
+            terminal.close()
 
 
 def columns() -> int:
@@ -59,6 +62,8 @@ def _cells(run: Run) -> tuple[str, ...]:
     from striate.plan import format_seconds
 
     row = run.to_json()
+    if row["status"] == "unreadable":
+        return (row["path"], *6 * "-", row["status"])
     accuracy = "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
     described = (row["path"], row["model"], row["data"], row["recipe"], str(row["epochs"]))
     return (*described, format_seconds(row["seconds"]), accuracy, row["status"])
@@ -74,7 +79,7 @@ def print_predictions(predictions: Iterable[Prediction], kind: Kind, top: int, c
     if csv == "-":
         return write_csv(predictions, sys.stdout, kind, top)
     if csv is None:
-        return sum(_print_prediction(prediction) for prediction in predictions)
+        return sum(_print_prediction(prediction, kind) for prediction in predictions)
     with replacing(Path(csv), "the table of predictions") as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         failures = write_csv(predictions, text, kind, top)
@@ -82,13 +87,21 @@ def print_predictions(predictions: Iterable[Prediction], kind: Kind, top: int, c
     return failures
 
 
-def _print_prediction(prediction: Prediction) -> bool:
+def _print_prediction(prediction: Prediction, kind: Kind) -> bool:
     """One line; whether it is an error."""
     if prediction.error is not None:
         said = f"error: {prediction.error}"
     elif prediction.value is not None:
         said = f"{prediction.value:.6g}"
     else:
-        said = "  ".join(f"{label} {100 * probability:.1f} %" for label, probability in prediction.top)
+        named = {label: f"{label} {100 * probability:.1f} %" for label, probability in prediction.top}
+        said = "  ".join(named.values()) if kind == "label" else _marked(named, prediction.labels)
     print(f"{prediction.source}: {said}", file=sys.stderr if prediction.error is not None else sys.stdout, flush=True)
     return prediction.error is not None
+
+
+def _marked(named: dict[str, str], present: Sequence[str]) -> str:
+    """Labels of which any number may be present: the others stand in brackets, and present ones beyond the first follow."""
+    words = [text if label in present else f"({text})" for label, text in named.items()]
+    more = [label for label in present if label not in named]
+    return "  ".join([*([] if present else ["none"]), *words, *([f"and {', '.join(more)}"] if more else [])])

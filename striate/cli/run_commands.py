@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from striate.cli.parameters import Arch, Fields, Flag
+from striate.cli.parameters import Arch, Device, Fields, Flag, Workers
 from striate.cli.printing import columns, listening, print_json, print_run, print_runs
-
-if TYPE_CHECKING:
-    from striate.data.augment import Augment
-    from striate.data.source import Source
 
 
 def check(
@@ -19,7 +15,9 @@ def check(
     *,
     out: Path | None = None,
     augmented: Flag = False,
+    arch: Arch = None,
     recipe: str | None = None,
+    size: int | None = None,
     validation: float = 0.1,
     seed: int = 0,
     json: Flag = False,
@@ -33,39 +31,34 @@ def check(
     Args:
         data: A folder, a .csv or .npz file, or scheme:path (demo:fashion, mnist:FOLDER, csv:FILE, ...).
         out: Folder for what is written, instead of runs/check-NAME.
-        augmented: Also draw augmented.png, training images as augmentation varies them.
-        recipe: Whose augmentation that is. Without it: the recipe that `striate train` would take.
+        augmented: Also draw augmented.png, training images as the network would see them in its first epochs.
+        arch: Of which network that is: a name, or FILE.py:FUNCTION. Without it: what `striate train` would take.
+        recipe: Whose augmentation it is. Without it: the network's own recipe.
+        size: Side of the square training image, in pixels.
         validation: Share of the training images that the split cuts off for validation.
-        seed: Of the split and of the augmentation.
+        seed: Of the split and of the augmentation, as of `striate train`.
         json: Print the audit as JSON.
     """
     from striate.checking import check
-    from striate.data.formats import open_source
 
-    source = open_source(data)
+    chosen: dict[str, Any] = (fields or {}) | ({} if size is None else {"size": size})
     with listening() as progress:
         checked = check(
-            source,
+            data,
             out,
-            augmented=_augmentation(source, recipe, fields or {}) if augmented or recipe or fields else None,
+            augmented=augmented,
+            model=arch,
+            recipe=recipe,
             seed=seed,
             validation=validation,
             progress=progress,
+            **chosen,
         )
     if json:
         print_json(checked.to_json())
     else:
         print(checked.text(columns()))
     return 1 if checked.num_bad else 0
-
-
-def _augmentation(source: Source, recipe: str | None, fields: dict[str, str]) -> Augment:
-    """That of a recipe (by default the one ``train`` would take for these data), with fields changed."""
-    from striate.recipe_fields import apply_fields
-    from striate.recipes import get_recipe
-    from striate.subject import choose_network, recipe_name
-
-    return apply_fields(get_recipe(recipe or recipe_name(choose_network(source))), fields).augment
 
 
 def train(
@@ -82,8 +75,8 @@ def train(
     precision: Literal["fp32", "bf16", "auto"] | None = None,
     out: Path | None = None,
     split: Path | None = None,
-    workers: int | None = None,
-    device: str = "auto",
+    workers: Workers = None,
+    device: Literal["auto", Device] = "auto",
     cache: str = "auto",
     json: Flag = False,
     fields: Fields = None,
@@ -139,7 +132,7 @@ def resume(
     *,
     arch: Arch = None,
     allow_inexact: Flag = False,
-    workers: int | None = None,
+    workers: Workers = None,
     cache: str = "auto",
     json: Flag = False,
 ) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from striate.data.augment import Augment
 from striate.data.augmenter import Augmenter
+from striate.data.batches import Batches
 from striate.data.preprocess import Preprocess
-from striate.data.source import ArraySource, Source
-from striate.data.stores import CACHED_SIDE
+from striate.data.source import Source
+from striate.data.stores import whole_picture
 from striate.errors import Refused
 from striate.files import replacing
 
 CELL, GAP, CAPTION, MARGIN = 128, 6, 16, 20
 PAPER, INK, MUTED = (252, 251, 248), (27, 30, 33), (105, 110, 116)
+
+MIXED = "Blended with others of this sheet; in training, with others of the batch."
 
 Picture = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
@@ -31,18 +32,23 @@ def write_contact_sheet(
     source: Source,
     indices: Places,
     augment: Augment,
+    preprocess: Preprocess,
     *,
     seed: int = 0,
     versions: int = 7,
     rows: int = 12,
 ) -> Path:
-    """Writes a PNG with a row an image: the original, then as training sees it in epochs 1 to ``versions``.
+    """Writes a PNG with a row an image: the original, then the pixels that the network reads in each of the first epochs.
+
+    They are the very pixels, before normalisation, but for mixup and CutMix: those blend an image with others of its batch,
+    here with others of the sheet.
 
     Args:
         indices: readable positions to choose from.
         augment: what is varied.
-        seed: of the variation.
-        versions: of each image.
+        preprocess: of the network that is to be trained.
+        seed: of the run.
+        versions: epochs shown.
         rows: at most so many images are shown, of as many classes as there is room for, up to four of each.
 
     Raises:
@@ -53,27 +59,21 @@ def write_contact_sheet(
     chosen = _choose(source, indices, rows)
     if not len(chosen):
         raise Refused("There is no image for a contact sheet", where=source.location)
-    size, pictures = _pictures(source, chosen)
-    extents = np.array([picture.shape[:2] for picture in pictures])
-    canvas = np.zeros((len(pictures), *extents.max(0), pictures[0].shape[2]), dtype=np.uint8)
-    for place, picture in zip(canvas, pictures, strict=True):
-        place[: picture.shape[0], : picture.shape[1]] = picture
-    batch = {
-        "image": torch.from_numpy(canvas).permute(0, 3, 1, 2),
-        "index": torch.from_numpy(chosen),
-        "label": torch.from_numpy(source.targets[chosen]),
-        "extent": torch.from_numpy(extents),
-    }
-    augmenter = Augmenter(augment, size, seed, len(source.classes))
-    labels = [_words(source, source.targets[i]) for i in chosen]
-    columns = [list(zip(pictures, labels, strict=True))]
-    for epoch in range(1, versions + 1):
-        varied = augmenter(dict(batch), epoch)
-        images = varied["image"].round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    augmenter = Augmenter(augment, preprocess.size, seed, len(source.classes), preprocess.resize)
+    batches = Batches(
+        source, chosen, chosen[:0], preprocess, batch=len(chosen), seed=seed, augmented=augment.resamples, workers=0
+    )
+    original = whole_picture(preprocess)
+    columns = [[(original(source.read(i), source.key(i)), _words(source, source.targets[i])) for i in chosen.tolist()]]
+    for epoch in range(versions):
+        (batch,) = batches.train(epoch)
+        varied = augmenter(batch, epoch)
+        images = varied["image"].round().clamp(0, 255).byte() if varied is not batch else batch["image"]
         captions = [_words(source, label) if augment.mixes else "" for label in varied["label"].numpy()]
-        columns.append(list(zip(images, captions, strict=True)))
+        cells = dict(zip(batch["index"].tolist(), zip(images.permute(0, 2, 3, 1).numpy(), captions, strict=True), strict=True))
+        columns.append([cells[i] for i in chosen.tolist()])
     buffer = io.BytesIO()
-    _draw(columns).save(buffer, "PNG")
+    _draw(columns, MIXED if augment.mixes else "").save(buffer, "PNG")
     with replacing(path, "the contact sheet") as file:
         file.write(buffer.getvalue())
     return path
@@ -98,22 +98,6 @@ def _spaced(total: int, wanted: int) -> Places:
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).round().astype(np.int64))
 
 
-def _pictures(source: Source, chosen: Places) -> tuple[tuple[int, int], list[Picture]]:
-    """The size of a version, and whole pictures: arrays as they are, files as the training cache holds them."""
-    if isinstance(source, ArraySource):
-        height, width, channels = source.images.shape[1:]
-        as_is = Preprocess((height, width), channels=min(3, channels))
-        return as_is.size, [as_is.picture(source.images[i]) for i in chosen.tolist()]
-    whole = Preprocess((CELL, CELL))
-    pictures = []
-    for i in chosen.tolist():
-        picture = whole.picture(source.read(i), source.key(i))
-        height, width = picture.shape[:2]
-        factor = min(1.0, math.ceil(CACHED_SIDE * CELL) / min(height, width))
-        pictures.append(Preprocess((max(1, round(height * factor)), max(1, round(width * factor)))).pixels(picture))
-    return whole.size, pictures
-
-
 def _words(source: Source, target: npt.NDArray[np.generic]) -> str:
     """A target in words: a class, classes with their shares where they are mixed, or a number."""
     if source.kind == "value":
@@ -124,7 +108,7 @@ def _words(source: Source, target: npt.NDArray[np.generic]) -> str:
     return ", ".join(name if share > 0.995 else f"{name} {100 * share:.0f} %" for share, name in sorted(shown, reverse=True))
 
 
-def _draw(columns: list[list[tuple[Picture, str]]]) -> Image.Image:
+def _draw(columns: list[list[tuple[Picture, str]]], note: str) -> Image.Image:
     font = ImageFont.load_default(11)
     head, step = MARGIN + CAPTION, CELL + CAPTION + GAP
     sheet = Image.new("RGB", (2 * MARGIN + len(columns) * (CELL + GAP) + GAP, head + len(columns[0]) * step + MARGIN), PAPER)
@@ -138,6 +122,7 @@ def _draw(columns: list[list[tuple[Picture, str]]]) -> Image.Image:
             image = _fit(picture)
             sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
             draw.text((left, top + CELL + 1), _shortened(caption, font), MUTED if column else INK, font)
+    draw.text((MARGIN, sheet.height - MARGIN), note, MUTED, font)
     return sheet
 
 

@@ -48,7 +48,7 @@ def open_csv(path: str) -> FileSource:
 
     Raises:
         UsageError: no such file, no such columns, or a cell that cannot be read; the line is named.
-        Refused: files that are missing or listed twice, or only one class.
+        Refused: files that are missing or listed twice.
     """
     file = Path(path).expanduser().absolute()
     table = _read(file)
@@ -56,8 +56,6 @@ def open_csv(path: str) -> FileSource:
         raise UsageError("the table has no rows", where=file, fix="add a line a picture under the header")
     _check_files(file, table)
     kind, classes, targets = _targets(file, table)
-    if kind == "label" and len(classes) == 1:
-        raise Refused(f"only one class, {classes[0]!r}", where=file, why="there is nothing to tell apart")
     return FileSource(
         file.parent,
         table.keys,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from striate.data.findings import counted
 from striate.data.image_file import EXTENSIONS, sniff
 from striate.data.source import SPLIT_SPELLINGS, SPLITS, FileSource, natural_key
 from striate.errors import Refused, UsageError
@@ -117,8 +118,7 @@ def open_folder(path: str) -> FileSource:
     """Opens ``folder:PATH``.
 
     Raises:
-        UsageError: no such folder, or no class folders in it.
-        Refused: one class, a class without pictures, or classes outside ``train`` that it has not.
+        UsageError: no such folder, or no labelled pictures in it.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
@@ -135,7 +135,7 @@ def open_folder(path: str) -> FileSource:
         listing.ignored += [f"{name}: outside the splits" for name in loose]
     else:
         groups = _classes(listing, "", "")
-    _check(root, groups, splits, loose)
+    _check_filled(root, groups, splits, loose)
     names = sorted({group.name for group in groups}, key=natural_key)
     counts = [len(group.pictures) for group in groups]
     number = {name: i for i, name in enumerate(names)}
@@ -149,6 +149,7 @@ def open_folder(path: str) -> FileSource:
         targets=np.repeat(np.array([number[group.name] for group in groups], dtype=np.int64), counts),
         given=np.repeat(np.array([SPLITS.index(group.split) for group in groups], dtype=np.uint8), counts),
         ignored=sorted(listing.ignored),
+        unfit=_unfit(root, groups, splits),
     )
 
 
@@ -177,38 +178,45 @@ def _classes(listing: _Listing, split: str, folder: str) -> list[_Class]:
     """The class folders of a split, or of the root."""
     folders, loose = listing.children(folder)
     if loose and folder:
-        listing.ignored.append(f"{folder}: {len(loose):,} pictures outside the class folders")
+        listing.ignored.append(f"{folder}: {counted(len(loose), 'picture')} outside the class folders")
     elif loose:
         listing.ignored += [f"{name}: outside the class folders" for name in loose]
     return [_Class(split, name, sorted(listing.below(_join(folder, name)))) for name in folders]
 
 
-def _check(root: Path, groups: list[_Class], splits: dict[str, str], loose: list[str]) -> None:
-    """Raises where the folders make no data set that a network could learn from."""
-    layout = "make one folder a class: PHOTOS/cats/1.jpg, PHOTOS/dogs/2.jpg"
+_LAYOUT = "make one folder a class: PHOTOS/cats/1.jpg, PHOTOS/dogs/2.jpg"
+
+
+def _check_filled(root: Path, groups: list[_Class], splits: dict[str, str], loose: list[str]) -> None:
+    """Raises where there is no labelled picture at all."""
     if not any(group.pictures for group in groups):
         tables = sorted(file.name for file in root.iterdir() if file.suffix.lower() in (".csv", ".npz"))
-        fix = f"give the file itself: {root / tables[0]}" if tables else f"{layout}; or write a CSV with the columns path,label"
-        why = f"{len(loose):,} pictures lie in it, without class folders" if loose else None
+        fix = f"give the file itself: {root / tables[0]}" if tables else f"{_LAYOUT}; or write a CSV with the columns path,label"
+        why = f"{counted(len(loose), 'picture lies', 'pictures lie')} in it, without class folders" if loose else None
         if splits and not groups:
             why = f"{' and '.join(splits[split] for split in SPLITS if split in splits)} hold no class folders"
         raise UsageError("no labelled pictures in the folder", where=root, why=why, fix=fix)
+
+
+def _unfit(root: Path, groups: list[_Class], splits: dict[str, str]) -> Refused | None:
+    """One class, a class without pictures, or classes outside ``train`` that it has not."""
     filled = {group.name for group in groups if group.pictures}
     if empty := sorted({group.name for group in groups} - filled, key=natural_key):
         where = ", ".join(str(root / splits.get(group.split, "") / group.name) for group in groups if group.name == empty[0])
         what = f"class {empty[0]!r} has no pictures" + (f" ({len(empty)} classes in all)" if len(empty) > 1 else "")
-        raise Refused(what, where=where, fix="put pictures there, or remove the folder")
+        return Refused(what, where=where, fix="put pictures there, or remove the folder")
     trained = {group.name for group in groups if group.split == "train" and group.pictures}
     if trained and (untaught := sorted(filled - trained, key=natural_key)):
         split = next(group.split for group in groups if group.name == untaught[0] and group.pictures)
         why = f"{len(untaught)} of the classes have no training pictures; train has {_some(sorted(trained, key=natural_key))}"
         what = f"class {untaught[0]!r} is in {splits[split]} but not in {splits['train']}"
-        raise Refused(what, where=root, why=why, fix="spell the folders alike, or add training pictures, or remove the class")
+        return Refused(what, where=root, why=why, fix="spell the folders alike, or add training pictures, or remove the class")
     if len(filled) == 1:
         (only,) = filled
         inside = sorted(entry.name for entry in os.scandir(root / only) if entry.is_dir()) if not splits else []
-        fix = f"give {root / only}, if its folders are the classes" if len(inside) > 1 else layout
-        raise Refused(f"only one class, {only!r}", where=root, why="there is nothing to tell apart", fix=fix)
+        fix = f"give {root / only}, if its folders are the classes" if len(inside) > 1 else _LAYOUT
+        return Refused(f"only one class, {only!r}", where=root, why="there is nothing to tell apart", fix=fix)
+    return None
 
 
 def _some(names: list[str]) -> str:

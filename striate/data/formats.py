@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from striate.data import csv, demo, folder, idx, npz
+from striate.data import csv, demo, folder, idx, imagenet, npz
 from striate.data.source import Source
 from striate.errors import UsageError, nearest
 
@@ -19,38 +20,48 @@ FORMATS: dict[str, Callable[[str], Source]] = {
     "idx": idx.open_idx,
     "mnist": idx.open_mnist,
     "fashion": idx.open_fashion,
+    "imagenet": imagenet.open_imagenet,
 }
 """Scheme -> what opens the rest of ``scheme:rest``."""
 
+_LOCAL = {"mnist": partial(idx.open_mnist, download=False), "fashion": partial(idx.open_fashion, download=False)}
 
-def open_source(data: str | Path | Source) -> Source:
-    """Opens training data.
+
+def open_source(data: str | Path | Source, *, to_learn: bool = True, download: bool = True) -> Source:
+    """Opens data.
 
     Args:
         data: ``scheme:rest`` with a scheme of ``FORMATS``; or a path, whose format follows from what lies there (a word
             alone is always a path); or a source, returned as it is.
+        to_learn: whether a network is to learn from the data; to be scored, it may hold a single class.
+        download: whether data sets that are downloaded may be.
 
     Raises:
         UsageError: nothing is there, or it is of no format known.
-        Refused: it is there, but its content contradicts itself.
+        Refused: it is there, but its content contradicts itself, or there is nothing ``to_learn``.
     """
-    if isinstance(data, Source):
-        return data
+    source = data if isinstance(data, Source) else _open(data, FORMATS if download else {**FORMATS, **_LOCAL})
+    if to_learn and source.unfit is not None:
+        raise source.unfit
+    return source
+
+
+def _open(data: str | Path, formats: Mapping[str, Callable[[str], Source]]) -> Source:
     text = os.fspath(data)
     # A scheme has two letters or more, for C:\photos is a path.
     match = re.fullmatch(r"([A-Za-z][A-Za-z0-9]+):(.*)", text, re.DOTALL)
     if match and not isinstance(data, Path) and not os.path.exists(text):
         scheme, rest = match.groups()
-        if scheme not in FORMATS:
-            raise UsageError(f"no data format is called {scheme!r}", where=text, fix=nearest(scheme, FORMATS))
-        return FORMATS[scheme](rest)
-    return FORMATS[_format_of(Path(text).expanduser(), text)](text)
+        if scheme not in formats:
+            raise UsageError(f"no data format is called {scheme!r}", where=text, fix=nearest(scheme, formats))
+        return formats[scheme](rest)
+    return formats[_format_of(Path(text).expanduser(), text)](text)
 
 
 def _format_of(path: Path, text: str) -> str:
     """The scheme for what lies at a path."""
     if path.is_dir():
-        return "idx" if idx.find(path) else "folder"
+        return "idx" if idx.find(path) else "imagenet" if imagenet.find(path) else "folder"
     suffix = path.suffix.lower()
     if not path.exists():
         word = text.lower().replace("-", "_")

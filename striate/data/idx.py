@@ -76,14 +76,18 @@ def open_idx(path: str) -> ArraySource:
     return _read(folder, folder.name, f"idx:{folder}", None)
 
 
-def open_mnist(path: str) -> ArraySource:
-    """Opens ``mnist:FOLDER``; a folder that is not there is downloaded first, without one into the user's cache."""
-    return _open_published("mnist", MNIST, path)
+def open_mnist(path: str, download: bool = True) -> ArraySource:
+    """Opens ``mnist:FOLDER``; a folder that is not there is downloaded first, without one into the user's cache.
+
+    Raises:
+        UsageError: with ``download`` off, where the files are not there.
+    """
+    return _open_published("mnist", MNIST, path, download)
 
 
-def open_fashion(path: str) -> ArraySource:
+def open_fashion(path: str, download: bool = True) -> ArraySource:
     """Opens ``fashion:FOLDER``, Fashion-MNIST, in the same way as MNIST."""
-    return _open_published("fashion", FASHION, path)
+    return _open_published("fashion", FASHION, path, download)
 
 
 def find(folder: Path) -> dict[tuple[str, str], Path]:
@@ -95,9 +99,9 @@ def find(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def _open_published(scheme: str, data: Published, path: str) -> ArraySource:
+def _open_published(scheme: str, data: Published, path: str, download: bool) -> ArraySource:
     folder = Path(path).expanduser().absolute() if path else cache_folder() / scheme
-    if not folder.exists() or (not path and not all((folder / name).exists() for name in data.sha256)):
+    if download and (not folder.exists() or (not path and not all((folder / name).exists() for name in data.sha256))):
         _download(data, folder)
     return _read(folder, scheme, f"{scheme}:{folder}" if path else f"{scheme}:", data.classes)
 

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import re
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.data.image_file import read_file
+from striate.errors import Refused
 
 Kind = Literal["label", "labels", "value"]
 
 SPLITS = ("", "train", "val", "test")
 """What the codes of ``Source.given`` mean; the empty one: the data does not say."""
+
+BLOCK = 1 << 12
+"""Bytes of each of the three blocks that a file is recognised by."""
+
+READERS = 8
+"""Threads that read them: what a disk answers at once, not what the cores can compute."""
 
 SPLIT_SPELLINGS = {
     "train": "train", "training": "train",
@@ -39,6 +48,7 @@ class Source(ABC):
         targets: int64 [N] class numbers, or float32 [N, K] of zeros and ones, or float32 [N] numbers.
         given: uint8 [N], the split the data itself assigns, as a position in ``SPLITS``.
         ignored: what was seen and not taken, each with the reason.
+        unfit: why no network can learn from these data, though a trained one can be scored on them; None where one can.
     """
 
     def __init__(
@@ -51,14 +61,26 @@ class Source(ABC):
         targets: NDArray[Any],
         given: NDArray[np.uint8],
         ignored: Iterable[str] = (),
+        unfit: Refused | None = None,
     ) -> None:
         self.name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
         self.location, self.kind, self.classes = location, kind, tuple(classes)
         self.targets, self.given, self.ignored = targets, given, list(ignored)
+        self.unfit = unfit or self._nothing_to_tell_apart()
+        self._known_content: tuple[bytes, bytes] | None = None
         assert len(targets) == len(given), "one target and one split code a sample"
 
     def __len__(self) -> int:
         return len(self.given)
+
+    def _nothing_to_tell_apart(self) -> Refused | None:
+        if self.kind == "label" and len(self.classes) == 1:
+            what, other = f"only one class, {self.classes[0]!r}", "another class"
+        elif self.kind == "value" and len(self) and (self.targets == self.targets[0]).all():
+            what, other = f"only one number, {self.targets[0]:g}", "other numbers"
+        else:
+            return None
+        return Refused(what, where=self.location, why="there is nothing to tell apart", fix=f"add images of {other}")
 
     @abstractmethod
     def key(self, i: int) -> str:
@@ -81,15 +103,27 @@ class Source(ABC):
         """Changes when the sample's content does, without reading it: the key of a cache on this machine."""
 
     @abstractmethod
-    def _update_fingerprint(self, digest: hashlib._Hash) -> None:
-        """Adds every sample's key and what identifies its content, without its place on this machine."""
+    def _content(self) -> bytes:
+        """A digest of every sample's key and of what identifies its content, without its place on this machine or its age."""
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 over classes, keys, targets, splits and the content's identity, the same wherever the data lies."""
+        """Hex SHA-256 over classes, keys, targets, splits and the content's identity: the same for every copy of the data.
+
+        Of each file its size counts and its bytes: all of them up to 12 KiB, of larger ones 4 KiB each from the beginning,
+        the middle and the end. So of two larger files of one size that differ elsewhere alone, one passes for the other: a
+        change of a compressed picture nearly always moves all that follows, a touched-up bitmap need not.
+
+        It takes a core some 30 microseconds a file that the system has in memory, and 5 while no stamp has changed.
+        """
+        stamps = hashlib.sha256()
+        for i in range(len(self)):
+            stamps.update(self.stamp(i) + b"\n")
+        if self._known_content is None or self._known_content[0] != stamps.digest():
+            self._known_content = stamps.digest(), self._content()
         digest = hashlib.sha256(json.dumps([self.kind, self.classes, list(self.targets.shape)]).encode())
         digest.update(np.ascontiguousarray(self.targets).data)
         digest.update(np.ascontiguousarray(self.given).data)
-        self._update_fingerprint(digest)
+        digest.update(self._known_content[1])
         return digest.hexdigest()
 
 
@@ -117,16 +151,31 @@ class FileSource(Source):
     def path(self, i: int) -> Path:
         return self.root / self.key(i)
 
+    def _file(self, i: int) -> bytes:
+        """The same in bytes: a Path takes as long to make as the file to find."""
+        return os.path.join(os.fsencode(self.root), self._block[self._ends[i] : self._ends[i + 1]])
+
     def read(self, i: int) -> bytes:
         return read_file(self.path(i), name=self.key(i))
 
     def stamp(self, i: int) -> bytes:
-        path = self.path(i)
-        return os.fsencode(path) + b"\0" + _size_and_time(path)
+        path = self._file(i)
+        return path + b"\0" + _size_and_time(path)
 
-    def _update_fingerprint(self, digest: hashlib._Hash) -> None:
-        for i in range(len(self)):
-            digest.update(os.fsencode(self.key(i)) + b"\0" + _size_and_time(self.path(i)) + b"\n")
+    def _content(self) -> bytes:
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor(READERS, thread_name_prefix="striate-fingerprint") as pool:
+            for part in pool.map(self._chunk_content, range(0, len(self), _CHUNK)):
+                digest.update(part)
+        return digest.digest()
+
+    def _chunk_content(self, start: int) -> bytes:
+        digest = hashlib.sha256()
+        for i in range(start, min(start + _CHUNK, len(self))):
+            digest.update(self._block[self._ends[i] : self._ends[i + 1]] + b"\0")
+            for block in _blocks(self._file(i)):
+                digest.update(block)
+        return digest.digest()
 
 
 class ArraySource(Source):
@@ -170,8 +219,8 @@ class ArraySource(Source):
     def stamp(self, i: int) -> bytes:
         return self.digest + int(i).to_bytes(8, "little")
 
-    def _update_fingerprint(self, digest: hashlib._Hash) -> None:
-        digest.update(self.digest)  # keys follow from the splits
+    def _content(self) -> bytes:
+        return self.digest  # keys follow from the splits
 
 
 def natural_key(text: str) -> tuple[Any, ...]:
@@ -179,7 +228,35 @@ def natural_key(text: str) -> tuple[Any, ...]:
     return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(re.split(r"(\d+)", text))), text
 
 
-def _size_and_time(path: Path) -> bytes:
+_CHUNK = 256
+"""Files that a thread takes at once."""
+
+
+def _blocks(path: bytes) -> Iterator[bytes]:
+    """The size of a file and its bytes from the beginning, the middle and the end; why not, where it cannot be read."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        yield b"missing\0"
+        return
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            yield b"not a file\0"
+            return
+        size = status.st_size
+        yield size.to_bytes(8, "little")
+        whole = size <= 3 * BLOCK
+        for start in (0,) if whole else (0, (size - BLOCK) // 2, size - BLOCK):
+            yield os.pread(file, size if whole else BLOCK, start)
+    except OSError:
+        yield b"unreadable\0"
+    finally:
+        os.close(file)
+
+
+def _size_and_time(path: bytes) -> bytes:
     try:
         status = os.stat(path)
     except OSError:

@@ -5,7 +5,8 @@ After Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning appli
 
 Deviations from the paper, all the lecture's: C3 reads every map of S2 (no table of links); the pooling layers average, with
 no coefficient, bias or activation; tanh is not scaled; a dense layer in place of the ten RBF units. Its softmax is left to
-decoding. Our own: weights as PyTorch initialises them, since the paper's bound of 2.4 / fan-in goes with its scaled tanh.
+decoding. Pictures of 28x28 lie in the middle of 32x32, as in the paper. Our own: weights as PyTorch initialises them, since
+the paper's bound of 2.4 / fan-in goes with its scaled tanh.
 
 ``lenet_caffe`` is examples/mnist/lenet.prototxt of Y. Jia et al., "Caffe", arXiv:1408.5093, with its names: wider, max-pooled,
 one ReLU, on 28x28 pixels that are divided by 256 and not centred.
@@ -87,7 +88,7 @@ class CaffeLeNet(FixedSizeNetwork):
 VARIANTS = (
     Variant(
         "lenet5", LeNet5, num_classes=10, in_channels=1, input_size=(32, 32), min_size=(32, 32), fixed_size=True,
-        recipe="lenet5", mean=(0.1307,), std=(0.3081,), resize=None,
+        recipe="lenet5", mean=(0.1001,), std=(0.2752,), resize=28,  # MNIST's with its border
         paper="Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998", year=1998,
         paper_table=(
             PaperRow("Conv 1", "c1", (6, 28, 28)),

@@ -14,8 +14,8 @@ digit. Logits are minus these distances, so that the largest logit is the paper'
 paper's equation (9) without its constant exp(-j), the penalty of a class for rubbish.
 
 Deviations: the bitmaps are drawn here, after the paper's fig. 3; for other than ten classes the code is random, from a fixed
-seed; the codes never learn (the paper fixes them "at least initially"). A 28x28 image is enlarged to 32x32, where the paper
-pads it. LeNet-4's image and output are taken to be LeNet-5's and LeNet-1's.
+seed; the codes never learn (the paper fixes them "at least initially"). LeNet-4's image and output are taken to be LeNet-5's
+and LeNet-1's.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class LeNet(FixedSizeNetwork):
 
 
 _lenet = partial(
-    Variant, build=LeNet, num_classes=10, in_channels=1, input_size=(32, 32), min_size=(32, 32), fixed_size=True, resize=None,
+    Variant, build=LeNet, num_classes=10, in_channels=1, input_size=(32, 32), min_size=(32, 32), fixed_size=True,
+    resize=28,  # "28 by 28 fields, centred in 32 by 32" (section III-A)
     mean=(0.1 / 1.275,), std=(1 / 1.275,),  # background -0.1, ink 1.175
     paper="Y. LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998", year=1998,
 )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
+from striate.data.findings import counted
 from striate.metrics import ReliabilityBins, wilson_interval
 from striate.report.ticks import log_ticks, nice_ticks, whole_ticks
 from striate.report.words import number, percent, whole_percent
@@ -104,7 +105,7 @@ def line_chart(
     course = "; ".join(f"{line.name} from {said[0]} to {said[-1]}" for line, said in zip(series, readings, strict=True))
     return Chart(
         title=title,
-        svg=_svg(f"{title} over {len(epochs)} epochs: {course}", parts, HEIGHT),
+        svg=_svg(f"{title} over {counted(len(epochs), 'epoch')}: {course}", parts, HEIGHT),
         series=tuple(series),
         at=tuple(f"epoch {epoch}" for epoch in epochs),
         places=tuple(x(epoch) for epoch in epochs),
@@ -129,7 +130,7 @@ def reliability_chart(bins: ReliabilityBins) -> Markup:
             f'<rect class="count" x="{left + 1:.1f}" y="{foot - height:.1f}" width="{right - left - 2:.1f}" height="{height}"/>'
         )
         low, high = wilson_interval(round(accuracy * count), count)
-        words = f"{count:,} images, {percent(confidence)} sure on average, {percent(accuracy)} right"
+        words = f"{counted(count, 'image')}, {percent(confidence)} sure on average, {percent(accuracy)} right"
         whisker = f'<line class="whisker" x1="{x(confidence)}" x2="{x(confidence)}" y1="{y(low)}" y2="{y(high)}"/>'
         dot = f'<circle class="dot" cx="{x(confidence)}" cy="{y(accuracy)}" r="4"/>'
         parts.append(f"<g><title>{words}</title>{whisker}{dot}</g>")

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from striate.data.findings import counted
 from striate.report.run_folder import Epoch, RunFolder
-from striate.report.words import counted, number, percent
+from striate.report.words import number, percent
 
 LEAST_EPOCHS = 4
 """Fewer points than this show no trend."""

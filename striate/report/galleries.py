@@ -65,7 +65,8 @@ def plan(run: RunFolder, confusion: Confusion | None, pairs: Sequence[Pair], sus
         return Gallery(surest=np.argsort(-error, kind="stable")[:SHOWN].tolist())
     if run.kind == "labels":
         wrong = np.abs(predictions.probabilities - predictions.target).max(axis=1)
-        return Gallery(surest=[int(i) for i in np.argsort(-wrong, kind="stable")[:SHOWN] if wrong[i] > 0.5])
+        mistaken = ((predictions.probabilities >= run.threshold) != (predictions.target > 0.5)).any(axis=1)
+        return Gallery(surest=[int(i) for i in np.argsort(-wrong, kind="stable")[:SHOWN] if mistaken[i]])
     if confusion is None:
         return Gallery()
     doubtful = [] if suspects is None else suspects.position[:SHOWN].tolist()

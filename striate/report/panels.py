@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from striate.data.findings import counted
 from striate.metrics import reliability_bins
 from striate.report.charts import Chart, Points, Series, line_chart, reliability_chart, scatter_chart
 from striate.report.findings import Diagnosis, loss_comments, metric_comments, rate_comments
 from striate.report.run_folder import RunFolder
-from striate.report.words import counted, duration, number, percent, whole_percent
+from striate.report.words import duration, number, percent, whole_percent
 
 METRICS = {"accuracy": "Accuracy", "mean_average_precision": "Mean average precision", "mae": "Mean absolute error"}
 
@@ -92,6 +94,8 @@ def scatter(run: RunFolder) -> dict[str, Any] | None:
     true, said = predictions.target.astype(np.float64), predictions.probabilities.astype(np.float64)
     half, bias = float(np.median(np.abs(said - true))), float((said - true).mean())
     words = f"Half of the predictions are within {number(half)} of the truth."
-    if bias:
+    if math.isnan(bias):
+        words = "The network diverged: some of its predictions are no numbers."
+    elif bias:
         words += f" On average they are {number(abs(bias))} too {'high' if bias > 0 else 'low'}."
     return {"svg": scatter_chart(true, said), "words": words}

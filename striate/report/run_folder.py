@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.errors import Refused, UsageError
-from striate.runs import AUDIT_FILE, EVALUATION_FILE, METRICS_FILE, PREDICTIONS_FILE, RECIPE_FILE
+from striate.errors import Refused
+from striate.runs import AUDIT_FILE, EVALUATION_FILE, METRICS_FILE, PREDICTIONS_FILE, Run
+from striate.tasks.decoding import THRESHOLD
 
-MONITORS = {"accuracy": "max", "mean_average_precision": "max", "mae": "min", "loss": "min"}
-"""Figures that choose a checkpoint, the best first, and which way is better."""
+MONITORS = ("accuracy", "mean_average_precision", "mae", "loss")
+"""Figures that choose a checkpoint, the best first."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ class RunFolder:
         return [str(name) for name in self.info["classes"]]
 
     @property
-    def higher_is_better(self) -> bool:
-        """Of the figure that chose the weights."""
-        return MONITORS.get(self.metric_name, "max") == "max"
+    def threshold(self) -> float:
+        """Probability from which one of several labels counts as present."""
+        return float(self.info["task"].get("threshold", THRESHOLD))
 
     @property
     def kept(self) -> Epoch | None:
@@ -119,15 +120,11 @@ def read_run(path: Path) -> RunFolder:
         UsageError: the folder holds no ``recipe.json``.
         Refused: one of its files is damaged.
     """
-    info = _read_json(path / RECIPE_FILE)
-    if info is None:
-        fix = "name the folder that `striate train` printed; `striate runs` lists them"
-        raise UsageError("This is no run folder", where=path, why="it holds no recipe.json", fix=fix)
     rows = _read_lines(path / METRICS_FILE)
     metric_name = _metric_name(rows)
     return RunFolder(
         path=path,
-        info=info,
+        info=Run(path).record,
         epochs=[_epoch(row, metric_name) for row in rows],
         metric_name=metric_name,
         evaluation=_read_json(path / EVALUATION_FILE),
@@ -174,8 +171,7 @@ def _read_predictions(path: Path) -> Predictions | None:
 
 
 def _damaged(path: Path, why: object) -> Refused:
-    fix = "delete it, and the report does without, unless it is recipe.json"
-    return Refused("A file of this run is damaged", where=path, why=str(why), fix=fix)
+    return Refused("A file of this run is damaged", where=path, why=str(why), fix="delete it, and the report does without")
 
 
 def _metric_name(rows: list[dict[str, Any]]) -> str:

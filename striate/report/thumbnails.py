@@ -59,25 +59,14 @@ def open_pictures(run: RunFolder, source: Source | str | Path | None) -> Picture
     """
     location = source if source is not None else run.info["data"]["location"]
     try:
-        opened = open_source(location)
+        opened = open_source(location, to_learn=False, download=False)
     except (StriateError, OSError) as error:
         why = str(error).splitlines()[0]
         fix = f"Put them back and run: striate report {run.path}"
         return Pictures(None, f"The images are not where they were ({why}), so none are shown. {fix}")
-    if not _same(opened, run):
+    if opened.fingerprint() != run.info["data"]["fingerprint"]:
         return Pictures(None, "The data have changed since this run, so no images are shown.")
     return Pictures(opened, "")
-
-
-def _same(source: Source, run: RunFolder) -> bool:
-    """Whether these are the data of the run. A copy has other file times, so files may also agree by name."""
-    if source.fingerprint() == run.info["data"]["fingerprint"]:
-        return True
-    predictions = run.predictions
-    if predictions is None or not len(source) or source.path(0) is None:
-        return False
-    pairs = zip(predictions.index.tolist(), predictions.keys.tolist(), strict=True)
-    return any(i < len(source) and source.key(i) == key for i, key in pairs)
 
 
 def encode(picture: npt.NDArray[np.uint8]) -> Thumbnail:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from striate.data.findings import counted
 from striate.report.findings import Diagnosis, Finding
 from striate.report.run_folder import RunFolder
 from striate.report.scores import ClassRow, Pair, Suspects
-from striate.report.words import counted, duration, interval, number, percent
+from striate.report.words import duration, interval, number, percent
 
 UNSURE = 0.02
 """Gap of mean confidence and accuracy that is worth words."""
@@ -38,12 +39,12 @@ def _score(run: RunFolder) -> str:
     scores = run.evaluation
     if scores is None:
         return f"{counted(len(run.epochs), 'epoch')} trained, not scored yet"
-    images = f"{scores['n']:,} {'validation' if flatters(run) else 'held-out'} images"
+    images = counted(scores["n"], f"{'validation' if flatters(run) else 'held-out'} image")
     if run.kind == "value":
         baseline = f"against {number(scores['baseline_mae'])} for always answering their mean"
         return f"Off by {number(scores['mae'])} on average over {images}, {baseline}"
     if run.kind == "labels":
-        labels = f"{number(scores['mean_average_precision'])} over {len(run.classes)} labels"
+        labels = f"{number(scores['mean_average_precision'])} over {counted(len(run.classes), 'label')}"
         return f"Mean average precision {labels} on {images}"
     baseline, bounds = scores["majority_baseline"], scores["interval"]
     said = f"{percent(scores['accuracy'])} of {images} named correctly ({interval(bounds)})"
@@ -177,7 +178,7 @@ def _on_sureness(run: RunFolder) -> list[Finding]:
     if run.kind != "label" or run.predictions is None:
         return []
     sure, right = run.predictions.sureness
-    if abs(sure - right) < UNSURE:
+    if not abs(sure - right) >= UNSURE:  # nor where a network that diverged is sure of nothing
         return []
     gap = f"{percent(sure)} sure on average, {percent(right)} right"
     if sure > right:

@@ -19,9 +19,9 @@ def number(value: float | None) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def percent(value: float) -> str:
-    """A share as ``93.4 %``, which no line break divides."""
-    return f"{100 * value:.1f}{NBSP}%"
+def percent(value: float | None) -> str:
+    """A share as ``93.4 %``, which no line break divides; a dash for None and NaN."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}{NBSP}%"
 
 
 def whole_percent(value: float) -> str:
@@ -40,11 +40,6 @@ def duration(seconds: float) -> str:
     if whole < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
     return f"{whole // 60} min {whole % 60:02d} s" if whole < 6000 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def counted(count: int, one: str) -> str:
-    """``1 image``, ``12,000 images``."""
-    return f"{count:,} {one}{'s' * (count != 1)}"
 
 
 def setting(value: Any) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from striate import losses, metrics
 from striate.errors import UsageError
+from striate.models.variant import Network
 from striate.tasks.base import Batch, Meter, Task
-from striate.tasks.decoding import Decoder, Floats, Kind
+from striate.tasks.decoding import THRESHOLD, Decoder, Floats, Kind
 
 _LOSSES = {
     ("label", "cross_entropy"): losses.cross_entropy,
@@ -40,6 +41,7 @@ class Classify(Task):
         label_smoothing: share of the target spread over all classes (``labels``: moved to undecided), 0 to below 1.
         class_weights: one a class, see :func:`striate.losses.balanced_weights`.
         target_mean, target_std: of the training targets of ``value``; the network predicts (target - mean) / std.
+        threshold: probability from which ``labels`` counts a class as present, between 0 and 1.
         monitor, monitor_mode: what chooses the best checkpoint: accuracy, mean average precision, or mean absolute error.
     """
 
@@ -50,6 +52,7 @@ class Classify(Task):
     class_weights: tuple[float, ...] | None = None
     target_mean: float = 0.0
     target_std: float = 1.0
+    threshold: float = THRESHOLD
     monitor: str = field(init=False, repr=False)
     monitor_mode: str = field(init=False, repr=False)
 
@@ -80,6 +83,7 @@ class Classify(Task):
             (given < least, f"{given} classes leave nothing to tell apart", "classes", f"Give at least {least}"),
             (num_weights != given, f"{num_weights} class weights for {given} classes", "class_weights", "Give one a class"),
             (not 0 <= self.label_smoothing < 1, smoothing, "label_smoothing", "Use a share from 0 to below 1"),
+            (not 0 < self.threshold < 1, f"threshold is {self.threshold}", "threshold", "Use a probability between 0 and 1"),
             (self.loss not in _LOSS_NAMES, f"Unknown loss {self.loss!r}", "loss", f"Use {', '.join(_LOSS_NAMES)}"),
         ]
 
@@ -91,11 +95,13 @@ class Classify(Task):
     @property
     def decoder(self) -> Decoder:
         """Reads the raw outputs without torch."""
-        return Decoder(self.kind, self.classes, self.target_mean, self.target_std)
+        return Decoder(self.kind, self.classes, self.target_mean, self.target_std, self.threshold)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits [N, K], or standardised numbers [N, 1]."""
-        raw: Tensor = model(batch["image"])
+        return self._checked(model, batch, model(batch["image"]))
+
+    def _checked(self, model: nn.Module, batch: Batch, raw: Tensor) -> Tensor:
         if raw.shape[1:] != (self.num_outputs,):
             raise UsageError(
                 f"The model returns {list(raw.shape)}, but this task needs [{len(batch['image'])}, {self.num_outputs}]",
@@ -105,8 +111,13 @@ class Classify(Task):
         return raw
 
     def losses(self, model: nn.Module, batch: Batch, player: str) -> dict[str, Tensor]:
-        """One scalar: the mean over the batch."""
-        return self.validation_losses(model, batch, self.forward(model, batch))
+        """The mean over the batch; of a network in training with auxiliary classifiers, beside it their weighted sum."""
+        if not (model.training and isinstance(model, Network) and model.aux_head_paths):
+            return self.validation_losses(model, batch, self.forward(model, batch))
+        raw, auxiliary = model.forward_with_aux(batch["image"])
+        (name, loss), *_ = self.validation_losses(model, batch, self._checked(model, batch, raw)).items()
+        besides = torch.stack([self.validation_losses(model, batch, each)[name] for each in auxiliary])
+        return {name: loss, "auxiliary": model.aux_weight * besides.sum()}
 
     def validation_losses(self, model: nn.Module, batch: Batch, raw: Any) -> dict[str, Tensor]:
         """The training loss itself, smoothing and weights included, so that the two curves compare."""
@@ -122,8 +133,9 @@ class Classify(Task):
 
     def meter(self) -> Meter:
         """Accuracy and top-5, mean average precision, or mean absolute error and R²."""
-        meters: dict[Kind, type[Meter]] = {"label": _LabelMeter, "labels": _LabelsMeter, "value": _ValueMeter}
-        return meters[self.kind]()
+        if self.kind == "labels":
+            return _LabelsMeter(self.threshold)
+        return _LabelMeter() if self.kind == "label" else _ValueMeter()
 
     def to_json(self) -> dict[str, Any]:
         """The ``task`` entry of a bundle or run; the classes have an entry of their own there."""
@@ -136,7 +148,7 @@ class Classify(Task):
     def from_json(cls, task: Mapping[str, Any], classes: Sequence[str]) -> Classify:
         """Reads what :meth:`to_json` wrote."""
         weights = task["class_weights"]
-        fields = {name: task[name] for name in ("kind", "loss", "label_smoothing", "target_mean", "target_std")}
+        fields = {name: task[name] for name in ("kind", "loss", "label_smoothing", "target_mean", "target_std", "threshold")}
         return cls(tuple(classes), class_weights=None if weights is None else tuple(weights), **fields)
 
 
@@ -176,9 +188,13 @@ class _Collector:
 
 
 class _LabelsMeter(_Collector):
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
     def compute(self) -> dict[str, float]:
         targets, probabilities = self.collected()
-        exact = ((probabilities >= 0.5) == (targets >= 0.5)).all(axis=1)
+        exact = ((probabilities >= self.threshold) == (targets > 0.5)).all(axis=1)
         return {
             "mean_average_precision": metrics.mean_average_precision(targets, probabilities),
             "exact_match": float(exact.mean()),

@@ -12,6 +12,9 @@ import numpy.typing as npt
 Kind = Literal["label", "labels", "value"]
 """One class an image, any number of classes an image, or one number an image."""
 
+THRESHOLD = 0.5
+"""Probability from which one of several labels counts as present, where a task does not say otherwise."""
+
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -74,12 +77,13 @@ class Decoder:
     classes: tuple[str, ...] = ()
     target_mean: float = 0.0
     target_std: float = 1.0
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
 
     @classmethod
     def from_json(cls, task: Mapping[str, Any], classes: Sequence[str]) -> Decoder:
         """Reads the ``task`` and ``classes`` entries of a bundle's metadata."""
-        return cls(task["kind"], tuple(classes), task.get("target_mean", 0.0), task.get("target_std", 1.0))
+        given = {name: float(task[name]) for name in ("target_mean", "target_std", "threshold") if name in task}
+        return cls(task["kind"], tuple(classes), **given)
 
     def scores(self, raw: Floats) -> Floats:
         """Raw outputs -> figures.

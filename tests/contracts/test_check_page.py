@@ -7,9 +7,12 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from striate.checking import CheckResult, check
@@ -17,6 +20,12 @@ from striate.data.augment import Augment
 from striate.data.formats import open_source
 from striate.data.split import read_split
 from striate.errors import UsageError
+from striate.preparation import prepare
+from striate.progress import Silent
+from striate.recipe_fields import apply_fields
+from striate.recipes import get_recipe
+from striate.subject import make_subject
+from striate.training import make_augmenter
 
 EVIL = "<script>window.hacked=1<∕script>"
 EVIL_FILE = "\"><img src=x onerror=hacked()>'.png"
@@ -170,9 +179,43 @@ def test_data_that_cannot_be_divided_is_still_checked(tmp_path: Path) -> None:
     assert "No split was made" in found.files[0].read_text()
 
 
+def sheet_cells(path: Path, column: int) -> list[NDArray[np.uint8]]:
+    """The pictures of 64 x 64 pixels in one column of a contact sheet, where they are drawn twice as large."""
+    sheet = np.asarray(Image.open(path))
+    left = 20 + column * 134 + 12 * (column > 0)
+    return [sheet[top : top + 128 : 2, left : left + 128 : 2] for top in range(36, sheet.shape[0] - 128, 150)]
+
+
+@pytest.mark.parametrize("augment", [Augment(rotate=30.0, brightness=0.3), Augment(flip_horizontal=0.5, shift=3)])
+def test_the_contact_sheet_shows_what_training_sees_in_each_epoch(folder: Path, tmp_path: Path, augment: Augment) -> None:
+    """Resampled from whole pictures, or moved after the resize; in either case with fit's own batches beside it."""
+    fields: dict[str, Any] = {"size": 64, "augment": augment}
+    result = check(folder, tmp_path / "out", model="resnet20_cifar", seed=3, **fields)
+    source = open_source(folder)
+    recipe = apply_fields(get_recipe("resnet_cifar"), fields | {"seed": 3})
+    subject = make_subject("resnet20_cifar", source, recipe)
+    split = read_split(tmp_path / "out" / "split.json", source)
+    ready = prepare(source, split, subject, subject.preprocess(), recipe, workers=0, cache="off", progress=Silent())
+    augmenter = make_augmenter(ready.task, ready.batches, recipe)
+    assert augmenter is not None
+    for epoch in (0, 4):
+        batch = [augmenter(batch, epoch)["image"].round().clamp(0, 255).byte() for batch in ready.batches.train(epoch)]
+        seen = {image.permute(1, 2, 0).numpy().tobytes() for image in torch.cat(batch)}
+        cells = sheet_cells(result.files[2], 1 + epoch)
+        assert len(cells) >= 6
+        assert [cell.tobytes() in seen for cell in cells] == [True] * len(cells)
+
+
+def test_the_contact_sheet_has_the_channels_of_the_network(folder: Path, tmp_path: Path) -> None:
+    result = check(folder, tmp_path / "out", model="lenet5", recipe="lenet5")
+    sheet = np.asarray(Image.open(result.files[2]))[36:164, 166:294].astype(int)
+    assert sheet.std() > 5
+    assert (sheet.max(axis=2) == sheet.min(axis=2)).all()
+
+
 def test_the_contact_sheet_shows_originals_beside_their_versions(tmp_path: Path) -> None:
-    still = check("demo:fashion", tmp_path / "still", augmented=Augment(shift=1))
-    moved = check("demo:fashion", tmp_path / "moved", augmented=Augment(rotate=20, mixup=0.4))
+    still = check("demo:fashion", tmp_path / "still", augment=Augment(shift=1))
+    moved = check("demo:fashion", tmp_path / "moved", augment=Augment(rotate=20, mixup=0.4))
     for result in (still, moved):
         assert [path.name for path in result.files] == ["check.html", "split.json", "augmented.png", "audit.json"]
     a, b = (np.asarray(Image.open(result.files[2])) for result in (still, moved))
@@ -182,9 +225,12 @@ def test_the_contact_sheet_shows_originals_beside_their_versions(tmp_path: Path)
     assert (a[36:160, 166:294] != b[36:160, 166:294]).any()
 
 
-def test_the_contact_sheet_is_the_recipes_where_none_is_named(tmp_path: Path) -> None:
-    result = check("demo:letters", tmp_path / "out", augmented=True)
-    assert Image.open(result.files[2]).width > 1000
+def test_the_contact_sheet_is_the_networks_own_recipe_where_none_is_named(tmp_path: Path) -> None:
+    sheets = [
+        check("demo:letters", tmp_path / name, augmented=True, **fields).files[2].read_bytes()
+        for name, fields in (("plain", {}), ("named", {"recipe": "fashion_cnn"}), ("other", {"recipe": "mlp"}))
+    ]
+    assert sheets[0] == sheets[1] != sheets[2]
 
 
 @pytest.mark.parametrize("kind", ["labels", "value"])
@@ -193,7 +239,7 @@ def test_other_targets_have_a_page_too(tmp_path: Path, kind: str) -> None:
     images = rng.integers(0, 256, (60, 12, 12, 3), dtype=np.uint8)
     targets = (rng.random((60, 3)) < 0.4).astype(np.int64) if kind == "labels" else rng.random(60).astype(np.float32)
     np.savez(tmp_path / "data.npz", images=images, labels=targets)
-    found = check(tmp_path / "data.npz", tmp_path / "out", augmented=Augment(flip_horizontal=0.5))
+    found = check(tmp_path / "data.npz", tmp_path / "out", augment=Augment(flip_horizontal=0.5))
     assert found.audit.source.kind == kind
     assert ("Numbers" if kind == "value" else "on an image on average") in found.files[0].read_text()
     assert found.text(100)

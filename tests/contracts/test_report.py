@@ -19,6 +19,7 @@ from striate.data.formats import open_source
 from striate.errors import Failed, Refused, UsageError
 from striate.report import write_report
 from striate.report.run_folder import read_run
+from striate.tasks.decoding import Kind
 
 LIMIT = 5_000_000
 HOSTILE = "<script>alert(1)</script>"
@@ -179,6 +180,34 @@ def test_images_that_changed_since_are_not_passed_off_as_those_scored(tmp_path: 
     page = Page(write_report(folder, source="demo:letters"))
     assert "The data have changed since this run" in page.words()
     assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
+def test_a_report_never_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "run", open_source("demo:fashion"), epoch_rows(3))
+    record = json.loads((folder / "recipe.json").read_text())
+    record["data"]["location"] = f"mnist:{tmp_path / 'gone'}"
+    (folder / "recipe.json").write_text(json.dumps(record))
+    asked: list[object] = []
+    monkeypatch.setattr("striate.data.idx.fetch_first", lambda *words, **options: asked.append(words))
+    assert "The images are not where they were" in Page(write_report(folder)).words()
+    assert asked == []
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("kind", ["label", "labels", "value"])
+def test_a_network_that_diverged_has_a_report(tmp_path: Path, kind: Kind) -> None:
+    names = [] if kind == "value" else ["a", "b", "c"]
+    said = np.full((30, 3) if names else 30, np.nan, np.float32)
+    target = np.arange(30) % 3 if kind != "labels" else np.eye(3)[np.arange(30) % 3]
+    words = Page(write_report(write_run(tmp_path / "run", said, target, names, epoch_rows(3), kind=kind))).words()
+    assert "nan" not in re.findall(r"[a-z]+", words.lower())
+
+
+def test_numbers_that_are_all_the_same_have_no_determination(tmp_path: Path) -> None:
+    said, true = np.arange(30, dtype=np.float32), np.full(30, 3.0, np.float32)
+    folder = write_run(tmp_path / "run", said, true, [], epoch_rows(3, metric="mae"), kind="value")
+    assert json.loads((folder / "evaluation.json").read_text())["r2"] is None
+    assert "R²" in Page(write_report(folder)).words()
 
 
 def test_many_large_pictures_stay_within_the_limit(tmp_path: Path) -> None:

@@ -468,6 +468,37 @@ def test_another_process_gives_the_same_images() -> None:
     assert np.array_equal(other, _augmented(0))
 
 
+def test_each_kind_of_geometry_draws_on_its_own() -> None:
+    """Where a small box 10 pixels right of the centre, and another above it, lie afterwards says what was drawn."""
+    num, side, far = 4000, 41, 10.0
+    centre = side / 2
+    places = torch.tensor([[centre + far, centre], [centre, centre - far]])
+    batch = {
+        "image": torch.zeros(num, 1, side, side, dtype=torch.uint8),
+        "index": torch.arange(num),
+        "boxes": [torch.cat((places - 1, places + 1), dim=1).double()] * num,
+        "box_label": [torch.tensor([0, 1])] * num,
+    }
+
+    def displaced(**kind: Any) -> npt.NDArray[np.float64]:
+        """[N, 2 boxes, 2] x and y from the centre."""
+        moved = torch.stack(Augmenter(Augment(**kind), (side, side), 7, 0)(batch, 2)["boxes"]).numpy()
+        boxes: npt.NDArray[np.float64] = (moved[..., :2] + moved[..., 2:]) / 2 - centre
+        return boxes
+
+    turned, slanted, scaled, shifted = displaced(rotate=40), displaced(shear=40), displaced(zoom=0.3), displaced(translate=0.1)
+    drawn = [
+        np.degrees(np.arctan2(-turned[:, 0, 1], turned[:, 0, 0])) / 40,
+        np.degrees(np.arctan2(slanted[:, 1, 0], far)) / 40,
+        (scaled[:, 0, 0] / far - 1) / 0.3,
+        (shifted[:, 0, 0] - far) / (0.1 * side),
+        shifted[:, 0, 1] / (0.1 * side),
+    ]
+    # 5 standard errors of a variance of 1/3 and of a correlation.
+    assert np.abs(np.var(drawn, axis=1) - 1 / 3).max() < 5 * math.sqrt(4 / 45 / num)
+    assert np.abs(np.corrcoef(drawn) - np.eye(len(drawn))).max() < 5 / math.sqrt(num)
+
+
 def test_flips_come_as_often_as_asked() -> None:
     num = 4000
     images = torch.tensor([[0, 255]], dtype=torch.uint8).expand(num, 1, 1, 2)

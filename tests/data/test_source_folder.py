@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,14 @@ def test_mistakes_are_named(tree: Tree, files: tuple[str, ...], kind: type[Stria
         assert words in str(caught.value)
 
 
+def test_what_a_network_cannot_learn_from_may_be_scored(tree: Tree) -> None:
+    source = open_source(tree("a/1.png", "b/"), to_learn=False)
+    assert source.classes == ("a", "b")
+    assert source.targets.tolist() == [0]
+    with pytest.raises(Refused, match="class 'b' has no pictures"):
+        open_source(source)
+
+
 def test_a_class_absent_from_the_test_split_is_allowed(tree: Tree) -> None:
     source = open_source(tree("train/a/1.png", "train/b/1.png", "test/a/1.png"))
     assert source.classes == ("a", "b")
@@ -221,6 +230,37 @@ def test_the_fingerprint_follows_content_names_and_classes_but_not_the_place(tre
     assert changed != before
     (moved / "a/1.png").rename(moved / "a/2.png")
     assert open_source(moved).fingerprint() not in (before, changed)
+
+
+def test_a_copy_has_the_fingerprint_of_its_original(tree: Tree, tmp_path: Path) -> None:
+    root = tree("a/1.png", "b/1.png")
+    copy = shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)
+    for file in copy.rglob("*.png"):
+        os.utime(file, (1, 1))
+    assert open_source(copy).fingerprint() == open_source(root).fingerprint()
+
+
+@pytest.mark.parametrize("place", [0, 50_000, 99_999])
+def test_the_fingerprint_follows_content_of_the_same_size(tree: Tree, place: int) -> None:
+    root = tree("a/1.png", "b/1.png")
+    content = bytearray(PNG + bytes(100_000 - len(PNG)))
+    (root / "a/1.png").write_bytes(content)
+    source = open_source(root)
+    before = source.fingerprint()
+    content[place] ^= 1
+    (root / "a/1.png").write_bytes(content)
+    os.utime(root / "a/1.png", (2, 2))  # a clock may stand still between two writes
+    assert open_source(root).fingerprint() != before
+    assert source.fingerprint() != before, "one that is open already sees the change, too"
+
+
+def test_what_is_no_file_has_a_fingerprint_at_once(tree: Tree) -> None:
+    root = tree("a/1.png", "b/1.png")
+    os.mkfifo(root / "a/fifo.png")
+    waiting = open_source(root).fingerprint()
+    (root / "a/fifo.png").unlink()
+    (root / "a/fifo.png").symlink_to(root / "nowhere")
+    assert open_source(root).fingerprint() != waiting
 
 
 def test_a_stamp_changes_with_the_file_and_only_then(tree: Tree) -> None:

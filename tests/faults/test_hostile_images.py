@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 
 MEMORY = 512 * 2**20
+CPU_SECONDS = 5  # under 1 each where this was written, the longest 0.8; the factor is for slower machines
 WATCHDOG_SECONDS = 20  # a hang, on any machine: the largest picture allowed takes about one second
 
 CHILD = """
-import faulthandler, json, os, sys
+import faulthandler, json, os, sys, time
 from striate.data.decode import ImageError, decode, inspect, read_file
 
 def peak(reset=False):
@@ -39,6 +40,7 @@ def peak(reset=False):
 for number, name in enumerate(sorted(os.listdir(sys.argv[1]))):
     path, channels = os.path.join(sys.argv[1], name), (3, 1, 4)[number % 3]
     peak(reset=True)
+    begun = time.process_time()
     faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
     try:
         data = read_file(path)
@@ -52,7 +54,7 @@ for number, name in enumerate(sorted(os.listdir(sys.argv[1]))):
         outcome = error.reason
     faulthandler.cancel_dump_traceback_later()
     data = picture = None
-    print(json.dumps([name, outcome, peak()]), flush=True)
+    print(json.dumps([name, outcome, peak(), time.process_time() - begun]), flush=True)
 """
 
 
@@ -288,7 +290,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def survive(files: dict[str, bytes], folder: Path) -> dict[str, str]:
-    """Decodes each file in another process -> what became of it. Fails on a crash, a hang, or too much memory."""
+    """Decodes each file in another process -> what became of it. Fails on a crash, a hang, or too much memory or time."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
     names = sorted(path.name for path in folder.iterdir())
@@ -297,10 +299,12 @@ def survive(files: dict[str, bytes], folder: Path) -> dict[str, str]:
     records = [json.loads(line) for line in done.stdout.splitlines()]
     culprit = names[len(records)] if len(records) < len(names) else "none"
     assert done.returncode == 0, f"exit {done.returncode} at {culprit}:\n{done.stderr[-4000:]}"
-    assert [name for name, _, _ in records] == names
-    greedy = {name: f"{peak / 2**20:.0f} MiB" for name, _, peak in records if peak >= MEMORY}
+    assert [name for name, *_ in records] == names
+    greedy = {name: f"{peak / 2**20:.0f} MiB" for name, _, peak, _ in records if peak >= MEMORY}
     assert not greedy
-    return {name: outcome for name, outcome, _ in records}
+    slow = {name: f"{seconds:.1f} s" for name, _, _, seconds in records if seconds >= CPU_SECONDS}
+    assert not slow
+    return {name: outcome for name, outcome, *_ in records}
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="measures memory through /proc")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_models
 import torch
 from conftest import Ended
 from PIL import Image
 from safetensors.torch import save_file
+from small_models import write_colour_model
 
 from striate.cli import app
 from striate.recipe import Recipe
@@ -70,6 +72,27 @@ def test_one_class(tmp_path: Path, striate_command: Command) -> None:
 def test_empty_class(tmp_path: Path, striate_command: Command) -> None:
     data = photos(tmp_path / "data", {"cat": 4, "dog": 4, "emu": 0})
     refused(striate_command("train", data, *QUICK), 3, "'emu'", str(data / "emu"), "no pictures", "remove the folder")
+
+
+def test_one_number(tmp_path: Path, striate_command: Command) -> None:
+    photos(tmp_path / "data", {"cat": 4})
+    table = tmp_path / "table.csv"
+    table.write_text("path,value\n" + "".join(f"data/cat/{i}.png,2.5\n" for i in range(4)))
+    refused(
+        striate_command("train", table, *QUICK), 3, "only one number, 2.5", str(table), "nothing to tell apart", "other numbers"
+    )
+    table.write_text("path,value,split\n" + "".join(f"data/cat/{i}.png,{i // 3},{('train', 'test')[i // 3]}\n" for i in range(4)))
+    refused(striate_command("train", table, *QUICK), 3, "Every training image has the same number, 0", "different numbers")
+
+
+def test_a_table_into_a_folder_that_is_not_there(tmp_path: Path, striate_command: Command) -> None:
+    model = write_colour_model(tmp_path / "model.safetensors")
+    data = photos(tmp_path / "data", {"cat": 1})
+    words = ("predict", model, data, "--arch", f"{Path(small_models.__file__)}:MeanColour")
+    gone = tmp_path / "gone" / "table.csv"
+    ended = striate_command(*words, "--csv", gone)
+    refused(ended, 5, str(gone), "No such file or directory", "make its folder first")
+    assert "space" not in ended.err
 
 
 def test_corrupt_files(tmp_path: Path, striate_command: Command) -> None:
