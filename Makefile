@@ -1,7 +1,7 @@
 # make demo   the environment, a network trained on real images, its report      make test   the environment and the whole suite
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check test-all lint bench docs wheel wheel-test clean
+.PHONY: help setup demo test check test-all lint parity bench docs wheel wheel-test clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make test       install, lint, types, layers and the whole suite: what CI runs"
 	@echo "make check      lint, types, layers and the fast tests"
 	@echo "make test-all   every variant and every fault, without a time limit"
+	@echo "make parity     every network against torchvision's and timm's, in an environment of its own"
 	@echo "make setup      the environment alone        make docs        API pages under docs/api"
 	@echo "make bench      the benchmarks               make wheel-test  the wheel in an empty environment"
 
@@ -50,6 +51,19 @@ test: lint
 test-all: lint
 	@tools/browser.sh
 	STRIATE_TEST_ALL=1 $(PYTEST)
+
+# Beside the project's own environment, whose packages it reads: these two alone are new, without what they would bring along.
+PARITY := .venv-parity
+PURELIB := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
+$(PARITY)/installed: $(VENV)/installed Makefile
+	@rm -rf $(PARITY) && $(BIN)/python -m venv $(PARITY)
+	@$(BIN)/python $(PURELIB) > "$$($(PARITY)/bin/python $(PURELIB))/project.pth"
+	@$(PARITY)/bin/python -m pip --disable-pip-version-check install -qq --no-deps torchvision==0.28.0 timm==1.0.31
+	@touch $@
+
+parity: setup $(PARITY)/installed
+	$(PARITY)/bin/python -m pytest tests/parity
 
 # Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`.
 MNIST ?= mnist:

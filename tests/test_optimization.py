@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -26,6 +27,29 @@ def test_norms_and_biases_are_not_decayed() -> None:
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(UsageError, match="Nesterov"):
         make_optimizer([nn.Parameter(torch.zeros(2, 2))], Optimizer("sgd", momentum=0.0, nesterov=True))
+
+
+def test_rmsprop_takes_its_settings() -> None:
+    settings = Optimizer("rmsprop", lr=0.1, momentum=0.5, smoothing=0.8, eps=0.25, weight_decay=0.0)
+    parameter = nn.Parameter(torch.tensor([[3.0]]))
+    optimizer = make_optimizer([parameter], settings)
+    value, square, velocity = 3.0, 0.0, 0.0
+    for gradient in (2.0, -1.0, 4.0):
+        parameter.grad = torch.tensor([[gradient]])
+        optimizer.step()
+        square = 0.8 * square + 0.2 * gradient**2
+        velocity = 0.5 * velocity + gradient / (math.sqrt(square) + 0.25)
+        value -= 0.1 * velocity
+        assert parameter.item() == pytest.approx(value, rel=1e-5)
+    with pytest.raises(UsageError, match=r"smoothing is 1.0"):
+        make_optimizer([parameter], Optimizer("rmsprop", smoothing=1.0))
+
+
+def test_linear_schedule_falls_evenly_to_its_end() -> None:
+    schedule = Schedule("linear", warmup=0.0, final=0.2)
+    assert [rate_factor(schedule, t) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1, 0.8, 0.6, 0.2])
+    late = Schedule("linear", warmup=0.5, final=0.0)
+    assert [rate_factor(late, t) for t in (0.249, 0.75, 1.0)] == pytest.approx([0.5, 0.5, 0])
 
 
 def test_step_schedule_multiplies_at_its_milestones() -> None:

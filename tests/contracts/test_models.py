@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import pkgutil
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,35 +16,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from zoo_names import NAMES, REAL
 
 from striate import models, zoo
-from striate.arithmetic import DoesNotFit
+from striate.arithmetic import Convolution, DoesNotFit, Pooling, pair
 from striate.errors import UsageError
+from striate.layers import StochasticDepth, arithmetic_of
 from striate.models.variant import FixedSizeNetwork, Network
-
-EVERY = os.environ.get("STRIATE_TEST_ALL") == "1"
-SLOW = {"resnet50"}
-
-
-def siblings() -> Iterator[str]:
-    """Names whose class is built with the same arguments, of other values, by an earlier one."""
-    seen = set()
-    for name, variant in zoo.MODELS.items():
-        kind = (variant.build, tuple(sorted(variant.arguments)))
-        if kind in seen:
-            yield name
-        seen.add(kind)
-
-
-SIBLINGS = set(siblings())
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in zoo.MODELS]
-"""For tests on the meta device."""
-REAL = [
-    pytest.param(name, marks=pytest.mark.slow) if name in SLOW | SIBLINGS else name
-    for name in zoo.MODELS
-    if EVERY or name not in SIBLINGS
-]
-"""For tests that compute: siblings in `make test-all` alone."""
 
 
 def on_meta(name: str, **arguments: Any) -> Network:
@@ -56,8 +34,20 @@ def real(name: str, num_classes: int = 7) -> tuple[Network, Tensor]:
     """A network and a batch of four images of moderate size for it."""
     torch.manual_seed(0)
     variant, network = zoo.MODELS[name], zoo.build(name, num_classes)
-    size = variant.input_size if variant.fixed_size else (min(variant.input_size[0], 64),) * 2
+    size = variant.input_size if variant.fixed_size else (max(min(variant.input_size[0], 64), *variant.min_size),) * 2
     return network, torch.randn(4, variant.in_channels, *size)
+
+
+def without_chance(network: Network) -> Network:
+    """The same with its dropout and stochastic depth switched off."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d | StochasticDepth):
+            module.eval()
+    return network
+
+
+def last_layers(network: Network) -> tuple[str, ...]:
+    return network.head_path, *network.aux_head_paths
 
 
 def trained_a_little(name: str) -> tuple[Network, Tensor]:
@@ -83,21 +73,34 @@ def test_channels_classes_and_sizes(name: str) -> None:
         network = on_meta(name, num_classes=7, in_channels=channels, input_size=size).eval()
         images = meta_images(name, channels=channels, size=size)
         assert network(images).shape == (2, 7)
-        embedding = network.embed(images)
-        assert embedding.shape == (2, network.embedding_dim)
-        assert network.get_submodule(network.head_path)(embedding).shape == (2, 7)
+    assert network.embed(images).shape == (2, network.embedding_dim)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_the_least_size_trains(name: str) -> None:
+    """Two images are enough for every batch norm, in the auxiliary classifiers as well."""
+    size = zoo.MODELS[name].min_size
+    network, images = on_meta(name, num_classes=7, input_size=size).train(), meta_images(name, size=size)
+    assert all(min(each.shape[2:]) >= 1 for each in network.feature_maps(images))
+    logits, auxiliary = network.forward_with_aux(images)
+    assert [each.shape for each in (logits, *auxiliary)] == [(2, 7)] * len(last_layers(network))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_strides_are_input_pixels_per_map_pixel(name: str) -> None:
-    """An input that grows by so many strides brings so many more map pixels."""
+    """An input that grows by so many strides brings so many more map pixels; where all windows pad, none is lost."""
     variant, network = zoo.MODELS[name], on_meta(name)
     assert list(network.strides) == sorted(network.strides)
     rows, columns = (8 * max(network.strides, default=1), 5 * max(network.strides, default=1))
+    keeps = []
 
     def map_sizes(size: tuple[int, int]) -> list[tuple[int, ...]]:
         of_size = on_meta(name, input_size=size) if variant.fixed_size else network
+        for module in of_size.modules():
+            if isinstance(layer := arithmetic_of(module), Convolution | Pooling):
+                module.register_forward_hook(lambda *_, layer=layer: keeps.append(is_centred(layer)))
         maps = of_size.feature_maps(meta_images(name, size=size))
         assert [each.shape[:2] for each in maps] == [(2, channels) for channels in network.channels]
         return [tuple(each.shape[2:]) for each in maps]
@@ -106,8 +109,16 @@ def test_strides_are_input_pixels_per_map_pixel(name: str) -> None:
     before, after = map_sizes((height, width)), map_sizes((height + rows, width + columns))
     for stride, small, large in zip(network.strides, before, after, strict=True):
         assert large == (small[0] + rows // stride, small[1] + columns // stride)
-        if not variant.fixed_size:  # every convolution pads
-            assert small == (-(-height // stride), -(-width // stride))
+        ceiling = (-(-height // stride), -(-width // stride))
+        assert small == ceiling if all(keeps) else (small[0] <= ceiling[0] and small[1] <= ceiling[1])
+
+
+def is_centred(layer: Convolution | Pooling) -> bool:
+    """Whether a window stands on each pixel that its stride leaves, the border's included: an odd one, padded by half."""
+    if isinstance(layer.padding, str):
+        return layer.padding == "same"
+    sides = zip(*(pair(value, "a window", 0) for value in (layer.kernel, layer.dilation, layer.padding)), strict=True)
+    return all(2 * padding == dilation * (kernel - 1) for kernel, dilation, padding in sides)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,11 +144,21 @@ def parameters_below(network: nn.Module, paths: tuple[str, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", REAL)
+@torch.no_grad()
 def test_the_head_reads_what_embed_returns(name: str) -> None:
+    """A head that is a convolution reads a map, of which the embedding is the mean."""
     network, images = trained_a_little(name)
-    head = network.get_submodule(network.head_path)
-    with torch.no_grad():
-        assert torch.equal(network(images), head(network.embed(images)))
+    seen: list[Tensor] = []
+    hook = network.get_submodule(network.head_path).register_forward_hook(lambda _, inputs, out: seen.extend((inputs[0], out)))
+    logits = network(images)
+    hook.remove()
+    assert torch.equal(network.forward_with_aux(images)[0], logits)
+    read, out = seen
+    if read.dim() == 2:
+        assert torch.equal(read, network.embed(images))
+        assert torch.equal(logits, out)
+    else:
+        torch.testing.assert_close(network.embed(images), read.mean((2, 3)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,10 +167,11 @@ def test_reset_head(name: str) -> None:
     network = on_meta(name).double().eval()
     before = dict(network.named_parameters())
     network.reset_head(3)
-    logits = network(meta_images(name).double())
-    assert (logits.shape, logits.dtype, logits.device.type) == ((2, 3), torch.float64, "meta")
+    logits, auxiliary = network.forward_with_aux(meta_images(name).double())
+    for each in (logits, *auxiliary):
+        assert (each.shape, each.dtype, each.device.type) == ((2, 3), torch.float64, "meta")
     for key, parameter in network.named_parameters():
-        assert (parameter is before[key]) != key.startswith(f"{network.head_path}."), key
+        assert (parameter is before[key]) != (key.rpartition(".")[0] in last_layers(network)), key
         assert parameter.requires_grad
     assert not any(module.training for module in network.modules())
     with pytest.raises(ValueError, match="at least 1"):
@@ -160,18 +182,26 @@ def test_reset_head(name: str) -> None:
 def test_a_reset_head_starts_as_the_first_one_did(name: str) -> None:
     """Drawn anew by the same rule, it has the same spread."""
     network, _ = real(name, num_classes=400)
-    first = network.get_parameter(f"{network.head_path}.weight").detach()
+    weights = {f"{path}.weight" for path in last_layers(network)} & {key for key, _ in network.named_parameters()}
+    first = {key: network.get_parameter(key).detach() for key in weights}
     network.reset_head(400)
-    again = network.get_parameter(f"{network.head_path}.weight").detach()
-    assert not torch.equal(again, first)
-    # The spread of n draws is known within 1 / sqrt(2 n), n being over 25,000: 0.0045; over ten times that.
-    assert float(again.std() / first.std()) == pytest.approx(1, abs=0.05)
+    for key in weights:
+        again = network.get_parameter(key).detach()
+        assert not torch.equal(again, first[key])
+        # The spread of n draws is known within 1 / sqrt(2 n), n being over 25,000: 0.0045; over ten times that.
+        assert float(again.std() / first[key].std()) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     network, images = real(name)
-    loss = nn.functional.cross_entropy(network.train()(images), torch.tensor([0, 1, 2, 3]))
+    for parameter in network.parameters():  # a residual branch whose last scale starts at 0 hides what is before it
+        if parameter.count_nonzero() == 0:
+            nn.init.constant_(parameter, 0.1)
+    logits, auxiliary = without_chance(network.train()).forward_with_aux(images)
+    labels = torch.tensor([0, 1, 2, 3])
+    loss = sum((network.aux_weight * nn.functional.cross_entropy(each, labels) for each in auxiliary), logits.new_zeros(()))
+    loss = loss + nn.functional.cross_entropy(logits, labels)
     keys, parameters = zip(*network.named_parameters(), strict=True)
     for key, gradient in zip(keys, torch.autograd.grad(loss, parameters), strict=True):
         assert gradient.isfinite().all(), key
@@ -182,9 +212,17 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 @torch.no_grad()
 def test_the_same_output_in_train_and_eval_mode(name: str) -> None:
     network = on_meta(name)
-    outputs = [network.train(mode)(meta_images(name)) for mode in (True, False)]
-    assert [type(output) for output in outputs] == [Tensor, Tensor]
-    assert outputs[0].shape == outputs[1].shape == (2, zoo.MODELS[name].num_classes)
+    assert (network.aux_weight > 0) == bool(network.aux_head_paths)
+    wanted = (2, zoo.MODELS[name].num_classes)
+    for mode in (True, False):
+        output = network.train(mode)(meta_images(name))
+        assert (type(output), output.shape) == (Tensor, wanted)
+        if network.aux_head_paths:
+            logits, auxiliary = network.forward_with_aux(meta_images(name))
+            assert (type(auxiliary), [each.shape for each in (logits, *auxiliary)]) == (
+                tuple,
+                [wanted] * len(last_layers(network)),
+            )
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -231,13 +269,21 @@ def test_no_contract_name_is_a_submodule(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, variant in zoo.MODELS.items() if variant.fixed_size])
 def test_a_fixed_size_network_names_the_size_it_expects(name: str) -> None:
     variant = zoo.MODELS[name]
-    height, width = variant.input_size
-    with pytest.raises(ValueError, match=f"reads images of 1 x {height} x {width} .* got 3 x 40 x 50.*input_size=\\(40, 50\\)"):
-        on_meta(name)(torch.empty(1, 3, 40, 50, device="meta"))
-    assert on_meta(name, in_channels=3, input_size=(40, 50))(torch.empty(1, 3, 40, 50, device="meta")).shape[0] == 1
+    channels, height, width = variant.in_channels, *variant.input_size
+    other = (height + 8, width + 18)
+    images = torch.empty(2, channels + 2, *other, device="meta")
+    told = (
+        f"reads images of {channels} x {height} x {width} (",
+        f"but got {channels + 2} x {other[0]} x {other[1]}",
+        f"in_channels={channels + 2}, input_size={other}",
+    )
+    with pytest.raises(ValueError, match=".*".join(map(re.escape, told))):
+        on_meta(name)(images)
+    assert on_meta(name, in_channels=channels + 2, input_size=other)(images).shape == (2, variant.num_classes)
 
 
 @pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
 def test_min_size_is_the_least(name: str) -> None:
     """It works (swept above); a pixel less in either direction is refused, and rightly."""
     variant = zoo.MODELS[name]
@@ -247,9 +293,12 @@ def test_min_size_is_the_least(name: str) -> None:
             continue
         with pytest.raises(UsageError, match=f"at least {variant.min_size[0]} x {variant.min_size[1]}"):
             zoo.build(name, input_size=size)
-        assert variant.fixed_size
-        with pytest.raises(DoesNotFit):
-            variant.build(7, 1, input_size=size, **variant.arguments)
+        if variant.fixed_size:
+            with pytest.raises(DoesNotFit):
+                variant.build(7, variant.in_channels, input_size=size, **variant.arguments)
+        else:
+            with pytest.raises((RuntimeError, ValueError)):
+                on_meta(name).train().forward_with_aux(meta_images(name, size=size))
 
 
 @pytest.mark.parametrize("name", NAMES)
