@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
 from striate.data.audit import Audit, audit
 from striate.data.formats import open_source
+from striate.data.preprocess import Preprocess
 from striate.data.source import Source
 from striate.data.split import make_split, read_split, write_split
-from striate.environment import describe_environment, inexact_because
-from striate.errors import Interrupted, Refused, UsageError
+from striate.errors import Interrupted, Refused
 from striate.files import write_json
 from striate.locking import locked
 from striate.machine import Tuning
@@ -24,16 +24,17 @@ from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
 from striate.preparation import Prepared, choose_device, data_notes, prepare, refuse_bad_files, resolve_run
 from striate.progress import Progress, Silent
-from striate.recipe import Recipe, Resolved
-from striate.recipe_fields import apply_fields, to_fields
+from striate.recipe import Recipe, Resolved, resolve_plainly
+from striate.recipe_fields import apply_fields
 from striate.recipes import get_recipe
-from striate.reproduction import command_line, python_code
+from striate.run_record import Network, make_record, network_of, refuse_inexact, refuse_other_data
 from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, claim_run_folder, free_run_folder, refuse_inside
+from striate.runstate import write_history
 from striate.signals import StopRequest
+from striate.starting_point import begin_from
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
 from striate.training import fit
-
-Network = str | nn.Module | Callable[..., nn.Module]
+from striate.transferring import RECIPE_OF, Regime, as_it_is, transfer
 
 
 def train(
@@ -43,6 +44,8 @@ def train(
     *,
     out: str | Path | None = None,
     split: str | Path | None = None,
+    weights: str | Path | None = None,
+    regime: Regime = "auto",
     budget: str | float | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -60,6 +63,9 @@ def train(
         recipe: a name or record; None: the network's own.
         out: the run's folder; None: the next free ``runs/DATA-MODEL-N``.
         split: a file that `striate check` wrote; None: cut by the split rule, grouped by duplicates.
+        weights: what the network begins with: published ones (``imagenet``), a weight file, or a model of ours; None: nothing.
+        regime: of transfer, where there are weights: ``small`` (the head alone is solved), ``mid`` (the later layers learn),
+            ``enough`` (all do), ``scratch`` (the weights are not used), or ``auto``, by the data.
         budget: time for the epochs (``"10m"``): their number is fitted to it, once.
         device: ``auto``, ``cpu`` or ``cuda``.
         workers: decoding threads; None: chosen by the cores. Samples and their order do not depend on it.
@@ -79,9 +85,17 @@ def train(
     seconds = parse_seconds(budget) if budget is not None else None
     source = open_source(data)
     network = choose_network(source) if model is None else model
-    chosen = apply_fields(get_recipe(recipe if recipe is not None else recipe_name(network)), fields)
-    subject = make_subject(network, source, chosen)
+    begun = weights is not None and regime != "scratch"
+    if recipe is not None and regime == "auto":
+        regime = "enough"  # who says how to train wants training
+
+    def recipe_of(name: str) -> Recipe:
+        return apply_fields(get_recipe(recipe if recipe is not None else name), fields)
+
+    chosen = recipe_of("transfer_small" if begun else recipe_name(network))
+    subject = make_subject(network, source, chosen, begun)
     check_forward(subject)
+    start = begin_from(subject, weights, source.classes, listener) if begun and weights is not None else None
     folder = free_run_folder(out, f"{source.name}-{subject.name}")
     refuse_inside(folder, source)
     with _request(stop) as request:
@@ -93,13 +107,26 @@ def train(
             else make_split(source, validation=chosen.validation, seed=chosen.seed, groups=found.groups)
         )
         check = partial(_check, request, "before training began", "start again; nothing was written")
-        ready = prepare(
-            source, parts, subject, subject.preprocess(), chosen, workers=workers, cache=cache, progress=listener, check=check
-        )
-        resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning, check)
-        record = _record(
-            ready, resolved, str(data) if isinstance(data, str | Path) else source.location, budget=budget, split=split
-        )
+        look, plain = (subject.preprocess(), chosen) if start is None else (start.preprocess, as_it_is(chosen))
+        ready = prepare(source, parts, subject, look, plain, workers=workers, cache=cache, progress=listener, check=check)
+        moved = None
+        if start is not None:
+            moved = transfer(
+                ready, start, regime, lambda name: recipe_of(RECIPE_OF[name]),
+                seconds=seconds, workers=workers, cache=cache, progress=listener, check=check,
+            )  # fmt: skip
+            ready, chosen = moved.ready, moved.ready.recipe
+        solved = moved.fitted if moved is not None else None
+        if moved is not None and solved is not None:
+            resolved = dataclasses.replace(resolve_plainly(chosen), threads=torch.get_num_threads(), notes=moved.notes)
+            estimate = None
+        else:
+            resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning, check)
+            resolved = dataclasses.replace(resolved, notes=(*(moved.notes if moved else ()), *resolved.notes))
+        record = make_record(
+            ready, resolved, str(data) if isinstance(data, str | Path) else source.location,
+            budget=budget, split=split, weights=weights, regime=moved.regime if moved else regime if weights else None,
+        )  # fmt: skip
         folder = claim_run_folder(folder, out, f"{source.name}-{subject.name}")
         with locked(folder):
             free_run_folder(folder, "")  # two runs may have been given one --out: the lock says which of them has it
@@ -108,8 +135,11 @@ def train(
             write_json(folder / RECIPE_FILE, record)
             notes = (*parts.notes, *data_notes(source, found, resolved, subject))
             baseline = majority_baseline(source, parts)
-            plan = Plan(subject, source, parts, chosen, resolved, ready.batches.steps, baseline, estimate, notes)
+            plan = Plan(subject, source, parts, chosen, resolved, 0 if solved else ready.batches.steps, baseline, estimate, notes)
             listener.plan(plan.rows())
+            if solved is not None:
+                write_history(folder, solved.history)
+                return finish_run(ready, solved, folder, listener)
             return _fit_and_finish(ready, resolved, folder, listener, request, resuming=False)
 
 
@@ -142,17 +172,24 @@ def resume(
     if found.status == "done":
         listener.message(f"{found.path} is done already; nothing to resume")
         return found
-    _refuse_inexact(record, allow_inexact, found.path)
+    refuse_inexact(record, allow_inexact, found.path)
     chosen = apply_fields(Recipe(), record["recipe"])
     resolved = apply_fields(Resolved(), record["resolved"])
     source = open_source(record["data"]["location"])
-    _refuse_other_data(record, source)
-    subject = make_subject(_network_of(record, arch, found.path), source, chosen)
+    refuse_other_data(record, source)
+    begun = record.get("begun_from") is not None
+    subject = make_subject(network_of(record, arch, found.path), source, chosen, begun)
+    if begun and not _has_checkpoint(found.path):
+        raise Refused(
+            "This run was stopped before its first checkpoint", where=found.path,
+            why="its network begins with weights of another task, which only a checkpoint holds",
+            fix="start it again; the features that were read so far are kept",
+        )  # fmt: skip
     with _request(stop) as request, locked(found.path):
         parts = read_split(found.path / SPLIT_FILE, source)
         check = partial(_check, request, "before training went on", f"striate resume {found.path}")
         ready = prepare(
-            source, parts, subject, subject.preprocess(), chosen,
+            source, parts, subject, Preprocess.from_json(record["preprocess"]), chosen,
             workers=workers, cache=cache, progress=listener, balance=resolved.balance, check=check,
         )  # fmt: skip
         listener.message(f"resuming {found.path}: {len(found.history)} of {resolved.epochs} epochs done")
@@ -185,7 +222,7 @@ def _check(request: StopRequest, where: str, fix: str) -> None:
 def _fit_and_finish(
     ready: Prepared, resolved: Resolved, folder: Path, listener: Progress, request: StopRequest, *, resuming: bool
 ) -> Run:
-    has_checkpoint = resuming and any((folder / "checkpoints").glob("step-*.safetensors"))
+    has_checkpoint = resuming and _has_checkpoint(folder)
     fitted = fit(
         ready.task, ready.subject.module, ready.batches, ready.recipe,
         run=folder, resolved=resolved, resume=has_checkpoint, progress=listener, stop=request,
@@ -193,71 +230,5 @@ def _fit_and_finish(
     return finish_run(ready, fitted, folder, listener)
 
 
-def _record(
-    ready: Prepared, resolved: Resolved, data: str, *, budget: str | float | None, split: str | Path | None
-) -> dict[str, Any]:
-    source, parts = ready.source, ready.split
-    subject = ready.subject
-    # Not the bare name of a user's own, which may be that of another network of the zoo.
-    network = subject.source_file or (subject.name if subject.variant else f"{subject.name} of your own")
-    options = {"budget": budget, "split": None if split is None else str(split)}
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command_line(data, network, ready.recipe, **options),
-        "python": python_code(data, network, ready.recipe, **options),
-        "recipe": to_fields(ready.recipe),
-        "resolved": to_fields(resolved),
-        "model": ready.subject.to_json(),
-        "task": ready.task.to_json(),
-        "classes": list(source.classes),
-        "preprocess": ready.preprocess.to_json(),
-        "data": {
-            "location": source.location,
-            "name": source.name,
-            "fingerprint": source.fingerprint(),
-            "num_train": len(parts.train),
-            "num_validation": len(parts.validation),
-            "num_held_out": len(parts.held_out),
-            "held_out_name": parts.held_out_name,
-            "how": parts.how,
-        },
-        "environment": describe_environment(),
-    }
-
-
-def _refuse_inexact(record: dict[str, Any], allow_inexact: bool, path: Path) -> None:
-    differences = inexact_because(record["environment"], describe_environment())
-    if differences and not allow_inexact:
-        raise Refused(
-            "This resume would not be exact",
-            where=path,
-            why="; ".join(differences) + ": sums differ in their last bits",
-            fix="resume where the run began, or accept that with --allow-inexact",
-        )
-
-
-def _refuse_other_data(record: dict[str, Any], source: Source) -> None:
-    if source.fingerprint() != record["data"]["fingerprint"]:
-        raise Refused(
-            "The data are not those that this run began with",
-            where=source.location,
-            why="a file was added, removed, renamed, changed or put in another class since",
-            fix="put the data back as they were, or start a new run with `striate train`",
-        )
-
-
-def _network_of(record: dict[str, Any], arch: Network | None, path: Path) -> Network:
-    model = record["model"]
-    if model["in_zoo"]:
-        if arch is not None:
-            raise UsageError(f"This run's network is {model['name']} of the zoo", where=path, fix="leave --arch away")
-        return str(model["name"])
-    if arch is None:
-        hint = model["source_file"] or "FILE.py:FUNCTION"
-        raise Refused(
-            f"This run trains a network of your own ({model['name']})",
-            where=path,
-            why="code is run only when you name it",
-            fix=f"striate resume {path} --arch {hint}",
-        )
-    return arch
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("step-*.safetensors"))

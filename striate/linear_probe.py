@@ -41,7 +41,9 @@ class Probe:
         bias: float64 [K].
         decay: the chosen of ``DECAYS``.
         losses: mean held-out loss of each decay that was tried.
-        scores: out-of-fold logits [N, K] of the chosen decay, each image scored by a head that never saw it.
+        scores: out-of-fold logits [N, K] of the chosen decay, each image scored by a head that never saw it; of the images
+            that chose the decay.
+        accuracy: of these scores, 0..1; None but for ``label``.
     """
 
     weight: Array
@@ -49,6 +51,7 @@ class Probe:
     decay: float
     losses: dict[float, float]
     scores: Array
+    accuracy: float | None
 
     def __call__(self, features: NDArray[np.floating]) -> Array:
         """[N, D] -> logits [N, K]."""
@@ -105,7 +108,8 @@ def fit_probe(
             break
     decay = min(losses, key=losses.__getitem__)
     weight, bias = _Head(views, goal, num_outputs, kind).solve(decay)
-    return Probe(weight.numpy(), bias.numpy(), decay, losses, best)
+    accuracy = float((best.argmax(1) == np.asarray(targets)[chosen]).mean()) if kind == "label" else None
+    return Probe(weight.numpy(), bias.numpy(), decay, losses, best, accuracy)
 
 
 def assign_folds(

@@ -23,6 +23,7 @@ class Plan:
     """Everything the plan's lines are made of.
 
     Attributes:
+        steps: of an epoch; 0: nothing is trained by steps.
         baseline: share of the validation (or, without one, training) samples in the commonest class; None without classes.
         seconds: estimate for the whole run from the timed steps; None where nothing was timed.
         notes: sentences on choices made for the user.
@@ -40,22 +41,15 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str]]:
         """(name, text) of each line."""
-        subject, split, recipe, resolved = self.subject, self.split, self.recipe, self.resolved
+        subject, split, resolved = self.subject, self.split, self.resolved
         size = f"{subject.in_channels} x {subject.input_size[0]} x {subject.input_size[1]}"
         parameters = sum(p.numel() for p in subject.module.parameters())
-        schedule = recipe.schedule.name.replace("_", "-")
-        epochs, threads = counted(resolved.epochs, "epoch"), counted(resolved.threads, "thread")
-        micro = f" in micro-batches of {resolved.micro_batch}" if resolved.micro_batch < recipe.batch else ""
+        threads = counted(resolved.threads, "thread")
         rows = [
             ("data", f"{self.source.name}: {self._classes()}"),
             ("split", f"{self._parts()}; {split.how}"),
             ("model", f"{subject.name}, {counted(parameters, 'parameter')}, images {size}"),
-            ("recipe", f"{recipe.name}: {epochs} of {counted(self.steps, 'step')}, batch {recipe.batch}{micro}"),
-            (
-                "learning",
-                f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {schedule}"
-                + (f", average {recipe.ema:g}" if recipe.ema else ""),
-            ),
+            *self._learning(),
             ("machine", f"{resolved.device}, {threads}, {resolved.precision}, {resolved.memory_format}"),
         ]
         if self.seconds is not None:
@@ -65,6 +59,19 @@ class Plan:
         if self.baseline is not None:
             rows.append(("baseline", f"{100 * self.baseline:.1f} % by always saying the commonest class"))
         return rows + [("note", note) for note in (*resolved.notes, *self.notes)]
+
+    def _learning(self) -> list[tuple[str, str]]:
+        recipe, resolved = self.recipe, self.resolved
+        if not self.steps:
+            return [("recipe", f"{recipe.name}: the last layer is solved; nothing else learns")]
+        schedule = recipe.schedule.name.replace("_", "-")
+        micro = f" in micro-batches of {resolved.micro_batch}" if resolved.micro_batch < recipe.batch else ""
+        epochs, steps = counted(resolved.epochs, "epoch"), counted(self.steps, "step")
+        average = f", average {recipe.ema:g}" if recipe.ema else ""
+        return [
+            ("recipe", f"{recipe.name}: {epochs} of {steps}, batch {recipe.batch}{micro}"),
+            ("learning", f"{recipe.optimizer.name}, peak rate {recipe.optimizer.lr:g}, {schedule}{average}"),
+        ]
 
     def _parts(self) -> str:
         parts = (("train", self.split.train), ("validation", self.split.validation), ("held out", self.split.held_out))

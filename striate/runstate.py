@@ -137,7 +137,12 @@ def save_state(fit: Resumable, folder: Path) -> None:
     if fit.fine_tuning.start and not (checkpoints / START_FILE).exists():
         write_sealed(checkpoints / START_FILE, fit.fine_tuning.start, {})
     _remove_older_bests(checkpoints, state)
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
+    write_history(folder, state.history)
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """``metrics.jsonl``: one line an epoch."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
 
 
 def _collect(fit: Resumable) -> Checkpoint:

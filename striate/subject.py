@@ -16,6 +16,7 @@ from striate.data.source import ArraySource, Source
 from striate.errors import Refused, StriateError
 from striate.models.variant import Variant
 from striate.recipe import Recipe
+from striate.recipes import USUAL
 from striate.zoo import build, find_variant
 
 SMALL_SIDE = 40
@@ -65,8 +66,9 @@ class Subject:
 
 
 def recipe_name(model: object) -> str:
-    """The recipe of a network that comes without one: a variant's own, else ``fast``."""
-    return find_variant(model).recipe if isinstance(model, str) and not is_architecture_file(model) else "fast"
+    """The recipe of a network that comes without one: its own where that is a usual one, else ``fast``."""
+    own = find_variant(model).recipe if isinstance(model, str) and not is_architecture_file(model) else "fast"
+    return own if own in USUAL else "fast"
 
 
 def choose_network(source: Source) -> str:
@@ -98,11 +100,14 @@ def picture_shape(source: Source) -> tuple[int, int, int]:
     )
 
 
-def make_subject(model: str | nn.Module | Callable[..., nn.Module] | None, source: Source, recipe: Recipe) -> Subject:
+def make_subject(
+    model: str | nn.Module | Callable[..., nn.Module] | None, source: Source, recipe: Recipe, begun: bool = False
+) -> Subject:
     """Builds the network for the classes and pictures of ``source``, initialised from the recipe's seed.
 
     Args:
         model: a name of the zoo, ``FILE.py:FUNCTION``, a module, or a function that returns one.
+        begun: it will begin with weights of another task, which know pictures of the network's own size.
 
     Raises:
         UsageError: an unknown name or a size that the network cannot have.
@@ -112,19 +117,19 @@ def make_subject(model: str | nn.Module | Callable[..., nn.Module] | None, sourc
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if isinstance(model, str) and not is_architecture_file(model):
-            return _from_zoo(model, source, recipe, num_outputs)
+            return _from_zoo(model, source, recipe, num_outputs, begun)
         file = model if isinstance(model, str) else name_architecture(model)
         made: Any = load_architecture(model) if isinstance(model, str) else model
         return _own(made, file, source, recipe, num_outputs)
 
 
-def _from_zoo(name: str, source: Source, recipe: Recipe, num_outputs: int) -> Subject:
+def _from_zoo(name: str, source: Source, recipe: Recipe, num_outputs: int, begun: bool) -> Subject:
     variant = find_variant(name)
     height, width, pictured = picture_shape(source)
     channels = recipe.channels or (pictured if isinstance(source, ArraySource) else variant.in_channels)
     if recipe.size:
         size = (recipe.size, recipe.size)
-    elif max(height, width) <= SMALL_SIDE and not variant.fixed_size:  # small pictures are not blown up to photo size
+    elif max(height, width) <= SMALL_SIDE and not (variant.fixed_size or begun):  # small pictures are not blown up to photo size
         size = (max(height, variant.min_size[0]), max(width, variant.min_size[1]))
     else:
         size = variant.input_size

@@ -137,6 +137,7 @@ class _Fit:
         self.fine_tuning.begin_epoch(state.epoch)
         if self.recipe.validate_start and state.global_step == 0:
             self._keep_if_best(self._validate())
+            self._save()
         steps = iter(self.batches.train(state.epoch, state.step))
         try:
             for batch in clock.waiting(steps):

@@ -29,7 +29,7 @@ CONTRACT = {
     "check": ["--out", "--augmented", "--json"],
     "train": [
         *("--arch", "--model", "--recipe", "--epochs", "--size", "--batch", "--budget", "--seed", "--out", "--split"),
-        *("--workers", "--device", "--precision", "--cache", "--json"),
+        *("--workers", "--device", "--precision", "--cache", "--json", "--weights", "--regime"),
     ],
     "resume": ["--arch", "--model", "--allow-inexact", "--workers", "--json"],
     "evaluate": ["--arch", "--model", "--split", "--json"],
@@ -37,6 +37,11 @@ CONTRACT = {
     "runs": ["--json"],
     "report": [],
     "doctor": ["--json"],
+    "convert": ["--arch", "--out"],
+    "shape": ["--strict", "--json"],
+    "filter": ["--out", "--kernel", "--border", "--show", "--list"],
+    "zoo": ["--json"],
+    "summary": ["--size", "--channels", "--arch", "--json"],
 }
 """The options that others build on."""
 

@@ -67,6 +67,8 @@ def train(
     *,
     arch: Arch = None,
     recipe: str | None = None,
+    weights: str | None = None,
+    regime: Literal["auto", "small", "mid", "enough", "scratch"] = "auto",
     epochs: int | None = None,
     size: int | None = None,
     batch: int | None = None,
@@ -89,6 +91,9 @@ def train(
         data: A folder, a .csv or .npz file, or scheme:path (demo:fashion, mnist:FOLDER, csv:FILE, ...).
         arch: A network by name, or FILE.py:FUNCTION of your own. Without it: chosen by the size of the images.
         recipe: How to train. Without it: the network's own recipe.
+        weights: What the network begins with: imagenet, a weight file, or a trained model.
+        regime: Of transfer, with --weights: small solves the last layer alone, mid trains the later layers, enough all of them;
+            scratch does without the weights; auto decides by the data.
         epochs: Passes over the training images.
         size: Side of the square training image, in pixels.
         batch: Images an optimizer step.
@@ -115,6 +120,8 @@ def train(
             recipe,
             out=out,
             split=split,
+            weights=weights,
+            regime=regime,
             budget=budget,
             device=device,
             workers=workers,

@@ -73,7 +73,7 @@ class Batches:
         sample_weights: npt.NDArray[np.float64] | None = None,
         cache_limit: int | None = None,
     ) -> None:
-        self.source, self.preprocess, self.batch, self.seed = source, preprocess, batch, seed
+        self.source, self.preprocess, self.batch, self.seed, self.augmented = source, preprocess, batch, seed, augmented
         self._train, self._validation = np.asarray(train_indices, np.int64), np.asarray(validation_indices, np.int64)
         self._weights = None if sample_weights is None else np.asarray(sample_weights, np.float64)
         if self._weights is not None and len(self._weights) != len(self._train):
@@ -108,6 +108,11 @@ class Batches:
         return len(self._validation)
 
     @property
+    def positions(self) -> Positions:
+        """In the source: of the training images, then of the validation images, in the order of :meth:`exact`."""
+        return np.concatenate((self._train, self._validation))
+
+    @property
     def steps(self) -> int:
         full, rest = divmod(self.num_train, self.batch)
         return full + (rest > min(full, 1) and full < 2)
@@ -131,6 +136,17 @@ class Batches:
             order, turns = self._train[drawn], occurrences(drawn)
         starts = range(start_step * self.batch, self.steps * self.batch, self.batch)
         yield from self._load(self._train_store, order, starts, turns)
+
+    def exact(self) -> Iterator[Batch]:
+        """Every training image once and then every validation image, in order, as prediction sees them.
+
+        Raises:
+            ValueError: the training pictures are held whole, for augmentation.
+        """
+        if self.augmented:
+            raise ValueError("exact() needs Batches(augmented=False): these hold whole pictures for training")
+        yield from self._load(self._train_store, self._train, range(0, self.num_train, self.batch), None)
+        yield from self.validation()
 
     def validation(self) -> Iterator[Batch]:
         """Every validation image once, in order; the last batch may be smaller."""
