@@ -36,6 +36,10 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "track": ("tensorboard", "mlflow"),
     "tune": ("optuna",),
+    "keras": ("h5py",),
+    "parquet": ("pyarrow",),
+    "umap": ("umap-learn",),
+    "faiss": ("faiss-cpu",),
 }
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 ENOUGH = 2 << 30

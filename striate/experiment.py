@@ -34,7 +34,7 @@ from striate.signals import StopRequest
 from striate.starting_point import begin_from
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
 from striate.training import fit
-from striate.transferring import RECIPE_OF, Regime, as_it_is, transfer
+from striate.transferring import RECIPE_OF, Regime, as_it_is, solve_head, transfer
 
 
 def train(
@@ -140,7 +140,7 @@ def train(
             if solved is not None:
                 write_history(folder, solved.history)
                 return finish_run(ready, solved, folder, listener)
-            return _fit_and_finish(ready, resolved, folder, listener, request, resuming=False)
+            return _fit_and_finish(ready, resolved, folder, cache, listener, request, resuming=False)
 
 
 def resume(
@@ -193,7 +193,7 @@ def resume(
             workers=workers, cache=cache, progress=listener, balance=resolved.balance, check=check,
         )  # fmt: skip
         listener.message(f"resuming {found.path}: {len(found.history)} of {resolved.epochs} epochs done")
-        return _fit_and_finish(ready, resolved, found.path, listener, request, resuming=True)
+        return _fit_and_finish(ready, resolved, found.path, cache, listener, request, resuming=True)
 
 
 @contextlib.contextmanager
@@ -220,13 +220,16 @@ def _check(request: StopRequest, where: str, fix: str) -> None:
 
 
 def _fit_and_finish(
-    ready: Prepared, resolved: Resolved, folder: Path, listener: Progress, request: StopRequest, *, resuming: bool
+    ready: Prepared, resolved: Resolved, folder: Path, cache: str, listener: Progress, request: StopRequest, *, resuming: bool
 ) -> Run:
     has_checkpoint = resuming and _has_checkpoint(folder)
     fitted = fit(
-        ready.task, ready.subject.module, ready.batches, ready.recipe,
+        ready.learns, ready.subject.module, ready.batches, ready.recipe,
         run=folder, resolved=resolved, resume=has_checkpoint, progress=listener, stop=request,
     )  # fmt: skip
+    if ready.learns is not ready.task:
+        check = partial(_check, request, "before the head was solved", f"striate resume {folder}")
+        solve_head(ready, workers=ready.batches.workers, cache=cache, progress=listener, check=check)
     return finish_run(ready, fitted, folder, listener)
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.errors import Failed, Refused
+from striate.errors import Failed, Refused, UsageError
 from striate.files import make_folder
 from striate.models.variant import Network
 from striate.sealed import read_sealed, write_sealed
@@ -49,6 +49,38 @@ def embed(module: nn.Module, images: Tensor) -> Tensor:
         why = "no dense layer took part in the forward pass"
         raise Refused(f"{type(module).__name__} has no features to read", why=why, fix="end the network in a torch.nn.Linear")
     return read[-1].flatten(1)
+
+
+def find_head(module: nn.Module) -> nn.Linear | None:
+    """The dense layer whose input :func:`embed` returns and whose output is the network's; None: it has no such head."""
+    if isinstance(module, Network):
+        head = module.get_submodule(module.head_path)
+        plain = type(module).forward is Network.forward
+        return head if plain and isinstance(head, nn.Linear) else None
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return layers[-1] if layers else None
+
+
+def replace_head(module: nn.Module, num_outputs: int, seed: int) -> None:
+    """Puts a new dense layer in the head's place, on the same device.
+
+    Raises:
+        UsageError: the last layer is not dense.
+    """
+    head = find_head(module)
+    path = next((path for path, each in module.named_modules() if each is head), "")
+    if head is None or not path:
+        raise UsageError(
+            f"{type(module).__name__} does not end in one dense layer",
+            why="metric learning puts a projection in its place",
+            fix="end the network in a torch.nn.Linear, or take another --model",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        new = nn.Linear(head.in_features, num_outputs, bias=head.bias is not None)
+        if isinstance(module, Network):
+            module.initialize(new)
+    module.set_submodule(path, new.to(head.weight.device, head.weight.dtype))
 
 
 def read_features(

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,22 @@ from numpy.typing import NDArray
 from striate import machine
 from striate.data.audit import Audit
 from striate.data.batches import Batches
+from striate.data.class_batches import ClassBatches
 from striate.data.findings import TINY, counted
 from striate.data.preprocess import Preprocess
 from striate.data.source import Source
 from striate.data.split import Split
 from striate.errors import Refused, UsageError
+from striate.features import replace_head
 from striate.losses import balanced_weights
 from striate.machine import Tuning
 from striate.probe import resolve
 from striate.progress import Progress
 from striate.recipe import Recipe, Resolved
 from striate.subject import Subject
-from striate.tasks.base import Batch
+from striate.tasks.base import Batch, Task
 from striate.tasks.classify import Classify
+from striate.tasks.embed import LOSSES, Embed
 from striate.training import make_augmenter
 
 NAMED = 5
@@ -39,13 +43,19 @@ UNEVEN = 3.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that ``fit`` needs, and what the run's files say of it."""
+    """All that ``fit`` needs, and what the run's files say of it.
+
+    Attributes:
+        task: what the finished model answers.
+        learns: what ``fit`` trains: the task itself, or distances, from which the task's head is solved afterwards.
+    """
 
     source: Source
     split: Split
     subject: Subject
     preprocess: Preprocess
     task: Classify
+    learns: Task
     batches: Batches
     recipe: Recipe
 
@@ -68,11 +78,16 @@ def prepare(
     balance = balance if balance is not None else choose_balance(recipe, source, split)
     weights = class_weights(source, split) if balance != "none" else None
     drawn = np.asarray(weights)[source.targets[split.train]] if balance == "sampler" else None
-    batches = Batches(
+    distances = make_distance_task(recipe)
+    make_batches = (
+        partial(Batches, sample_weights=drawn)
+        if distances is None
+        else partial(ClassBatches, images_per_class=recipe.embedding.images_per_class)
+    )
+    batches = make_batches(
         source, split.train, split.validation, preprocess,
         batch=recipe.batch, seed=recipe.seed, workers=workers, cache=cache_path(cache),
         augmented=recipe.augment.resamples,
-        sample_weights=drawn,
     )  # fmt: skip
 
     def told(done: int, total: int) -> None:
@@ -83,7 +98,16 @@ def prepare(
     for note in batches.notes:
         progress.message(note)
     task = make_task(source, split, recipe, weights if balance == "loss" else None)
-    return Prepared(source, split, subject, preprocess, task, batches, recipe)
+    if distances is not None:
+        replace_head(subject.module, distances.dimension, recipe.seed)
+    return Prepared(source, split, subject, preprocess, task, distances or task, batches, recipe)
+
+
+def make_distance_task(recipe: Recipe) -> Embed | None:
+    """What ``fit`` trains in metric learning; None where the recipe's loss compares no images with one another."""
+    if recipe.loss == "supervised_contrastive" or recipe.loss == "triplet":
+        return Embed(recipe.embedding.dimension, recipe.loss, recipe.embedding.temperature, recipe.embedding.margin)
+    return None
 
 
 def make_task(source: Source, split: Split, recipe: Recipe, weights: tuple[float, ...] | None) -> Classify:
@@ -92,6 +116,8 @@ def make_task(source: Source, split: Split, recipe: Recipe, weights: tuple[float
     Raises:
         Refused: numbers that are all the same.
     """
+    if recipe.loss == "supervised_contrastive" or recipe.loss == "triplet":
+        return Classify(source.classes, source.kind)
     if source.kind != "value":
         return Classify(source.classes, source.kind, recipe.loss, recipe.label_smoothing, weights)
     values = source.targets[split.train]
@@ -119,8 +145,11 @@ def choose_balance(recipe: Recipe, source: Source, split: Split) -> str:
     Raises:
         UsageError: balancing asked for where there are no classes, or drawing by class where samples have several.
     """
-    if recipe.balance == "none" or (recipe.balance == "auto" and source.kind != "label"):
+    if recipe.balance == "none" or (recipe.balance == "auto" and (source.kind != "label" or recipe.loss in LOSSES)):
         return "none"
+    if recipe.loss in LOSSES:
+        why = "every batch has as many images of each of its classes"
+        raise UsageError(f"--balance {recipe.balance} does not fit --loss {recipe.loss}", why=why, fix="--balance none")
     if source.kind == "value" or (source.kind == "labels" and recipe.balance == "sampler"):
         why = "numbers have no classes" if source.kind == "value" else "a sample of several classes cannot be drawn for one"
         what = f"--balance {recipe.balance} does not fit these targets"
@@ -158,7 +187,7 @@ def resolve_run(
     """
     batch, prepare_seconds = _first_batch(ready)
     answers = machine.cache_folder() / "probe.json"
-    resolved = resolve(ready.task, ready.subject.module, batch, ready.recipe, device, cache=answers, tuning=tuning, check=check)
+    resolved = resolve(ready.learns, ready.subject.module, batch, ready.recipe, device, cache=answers, tuning=tuning, check=check)
     resolved = dataclasses.replace(resolved, balance=choose_balance(ready.recipe, ready.source, ready.split))
     if resolved.step_seconds is None:
         if seconds is not None:
@@ -178,7 +207,7 @@ def _first_batch(ready: Prepared) -> tuple[Batch, float]:
     batches = iter(ready.batches.train(0))
     raw = next(batches)
     getattr(batches, "close", lambda: None)()
-    augmenter = make_augmenter(ready.task, ready.batches, ready.recipe)
+    augmenter = make_augmenter(ready.learns, ready.batches, ready.recipe)
     seconds = math.inf
     for _ in range(3):
         begun = time.perf_counter()

@@ -100,6 +100,23 @@ class FineTune:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """Metric learning: how distances are learnt where ``Recipe.loss`` compares images with one another.
+
+    Attributes:
+        dimension: of the projection that stands in the head's place meanwhile.
+        temperature: of ``supervised_contrastive``: the lower, the more the nearest neighbours count.
+        margin: of ``triplet``, on distances 0 to 2; None: the soft margin.
+        images_per_class: in a batch, which holds as many classes as it has room for.
+    """
+
+    dimension: int = 128
+    temperature: float = 0.1
+    margin: float | None = None
+    images_per_class: int = 8
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training run but the data and the network.
 
@@ -110,9 +127,10 @@ class Recipe:
         seed: of initialisation, order, augmentation and dropout.
         size: side of the square training image in pixels; None: the network's own.
         channels: of the image the network sees; None: the network's own (for arrays: the data's).
-        optimizer, schedule, augment, fine_tune: see there.
+        optimizer, schedule, augment, fine_tune, embedding: see there.
         loss: ``auto`` (cross-entropy for one label, binary cross-entropy for several, squared error for numbers),
-            ``cross_entropy`` or ``mse``.
+            ``cross_entropy`` or ``mse``; or, to learn distances and then solve the head, ``supervised_contrastive`` or
+            ``triplet``.
         label_smoothing: share of the target spread over all classes.
         balance: uneven classes: ``auto`` (``loss`` when the largest has over 3 times the smallest), ``loss``,
             ``sampler`` or ``none``.
@@ -140,7 +158,8 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
     fine_tune: FineTune = field(default_factory=FineTune)
-    loss: Literal["auto", "cross_entropy", "mse"] = "auto"
+    embedding: Embedding = field(default_factory=Embedding)
+    loss: Literal["auto", "cross_entropy", "mse", "supervised_contrastive", "triplet"] = "auto"
     label_smoothing: float = 0.0
     balance: Literal["auto", "loss", "sampler", "none"] = "auto"
     ema: float | None = None

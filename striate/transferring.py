@@ -19,9 +19,8 @@ from torch import nn
 from striate import machine
 from striate.data.augment import Augment
 from striate.errors import UsageError
-from striate.features import Features, features_folder, read_features
+from striate.features import Features, features_folder, find_head, read_features, replace_head
 from striate.linear_probe import FOLDS, Probe, fit_probe
-from striate.models.variant import Network
 from striate.preparation import Prepared, class_counts, prepare
 from striate.progress import Progress
 from striate.recipe import Recipe
@@ -104,7 +103,7 @@ def transfer(
 
 def as_it_is(recipe: Recipe) -> Recipe:
     """The recipe for reading features: pictures as prediction sees them; mirrored ones are made from these."""
-    return replace(recipe, augment=Augment(flip_horizontal=recipe.augment.flip_horizontal))
+    return replace(recipe, augment=Augment(flip_horizontal=recipe.augment.flip_horizontal), loss="auto")
 
 
 def choose_regime(ready: Prepared, held_out: float | None, seconds: float | None, spent: float) -> tuple[Regime, str]:
@@ -131,14 +130,19 @@ def choose_regime(ready: Prepared, held_out: float | None, seconds: float | None
     return "enough", f"{images} images {per} are enough to move every layer{right}"
 
 
-def find_head(module: nn.Module) -> nn.Linear | None:
-    """The dense layer whose input ``features.embed`` returns and whose output is the network's; None: it has no such head."""
-    if isinstance(module, Network):
-        head = module.get_submodule(module.head_path)
-        plain = type(module).forward is Network.forward
-        return head if plain and isinstance(head, nn.Linear) else None
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    return layers[-1] if layers else None
+def solve_head(ready: Prepared, *, workers: int | None, cache: str, progress: Progress, check: Callable[[], None]) -> None:
+    """Ends metric learning: the projection gives its place to a head for the classes, solved on the training images (stage 2 of
+    P. Khosla et al. 2020, arXiv:2004.11362). What the head reads stays as it was learnt.
+
+    Args:
+        ready: as it was trained; arguments else as for :func:`transfer`.
+    """
+    module = ready.subject.module
+    replace_head(module, ready.task.num_outputs, ready.recipe.seed)
+    head = find_head(module)
+    assert head is not None
+    plain = _again(ready, as_it_is(ready.recipe), workers, cache, progress, check)
+    _Solution(plain, head, progress, check).put_in()
 
 
 class _Solution:

@@ -38,6 +38,8 @@ CONTRACT = {
     "report": [],
     "doctor": ["--json"],
     "convert": ["--arch", "--out"],
+    "embed": ["--out", "--weights", "--batch", "--workers"],
+    "search": ["--duplicates", "--threshold", "--map", "--model", "--json"],
     "shape": ["--strict", "--json"],
     "filter": ["--out", "--kernel", "--border", "--show", "--list"],
     "zoo": ["--json"],

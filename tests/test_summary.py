@@ -153,6 +153,34 @@ def test_parameters_and_macs_add_up() -> None:
     assert of(lambda: nn.Sequential(nn.Flatten(2), nn.LSTM(48 * 48, 4))).uncounted == ("LSTM",)
 
 
+def test_a_container_that_is_never_called_stands_where_its_parts_run() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.layers = nn.AdaptiveAvgPool2d(1), nn.ModuleList([nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.layers[1](self.layers[0](x)))
+
+    assert [part.path for part in of(Held).whole] == ["", "layers", "layers.0", "layers.1", "last"]
+
+
+def test_what_is_shared_is_counted_once() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))
+            self.again = nn.Sequential(self.inner[0])
+            self.tied = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+            self.tied.weight = self.inner[0].weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.tied(self.again(self.inner(x)))
+
+    summary = of(Shared, 8)
+    assert (summary.parameters, summary.macs) == (9 + 1, 3 * 9 * 8 * 8)
+
+
 def test_a_network_of_ones_own_is_left_as_it_was() -> None:
     network = NETWORKS["residual"]().train()
     network[0].eval()

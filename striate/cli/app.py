@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 import striate
 from striate.cli.arithmetic_commands import filter, shape
 from striate.cli.model_commands import convert, doctor, evaluate, predict
+from striate.cli.retrieval_commands import embed, search
 from striate.cli.run_commands import check, report, resume, runs, train
 from striate.cli.zoo_commands import summary, zoo
 from striate.errors import UsageError
@@ -20,6 +21,8 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     evaluate,
     predict,
     convert,
+    embed,
+    search,
     runs,
     report,
     zoo,

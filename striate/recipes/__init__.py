@@ -9,12 +9,14 @@ from striate.recipe import Recipe
 from striate.recipes import imagenet
 from striate.recipes.classic import fashion_cnn, lenet5, letters_cnn, mlp, resnet_cifar
 from striate.recipes.general import careful, fast
+from striate.recipes.metric import metric_learning
 from striate.recipes.mnist import lenet1, lenet5_1998
 from striate.recipes.transfer import transfer_enough, transfer_mid, transfer_small
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "fast": fast,
     "careful": careful,
+    "metric_learning": metric_learning,
     "transfer_small": transfer_small,
     "transfer_mid": transfer_mid,
     "transfer_enough": transfer_enough,

@@ -70,7 +70,11 @@ def _point(epoch: Epoch) -> _Point | None:
 
 def _guessing(run: RunFolder, last: _Point) -> Diagnosis | None:
     """Cross-entropy that has hardly left ln K, the loss of guessing evenly."""
-    if run.kind != "label" or run.info["task"].get("loss") == "mse" or last.train < 0.9 * math.log(len(run.classes)):
+    if (
+        run.kind != "label"
+        or run.info["recipe"]["loss"] not in ("auto", "cross_entropy")
+        or last.train < 0.9 * math.log(len(run.classes))
+    ):
         return None
     chance = f"guessing evenly among {len(run.classes)} classes costs {number(math.log(len(run.classes)))}"
     return Diagnosis(

