@@ -73,6 +73,13 @@ def keep_freed_memory(keep: bool) -> bool:
     return all(taken) and keep
 
 
+def release_freed_memory() -> None:
+    """Gives what the allocator holds without need back to the system (glibc only), so that what grows next is seen to grow."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 @cache
 def _glibc() -> ctypes.CDLL | None:
     if platform.libc_ver()[0] != "glibc":

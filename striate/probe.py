@@ -228,6 +228,7 @@ def _fitted(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: R
         return plain
     # The first step pays for what the libraries set up; what it leaves resident is the ground that both are measured from.
     _peak(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=small))
+    machine.release_freed_memory()
     ground = machine.resident_memory()
     low, high = (
         _peak(task, model, batch, recipe, dataclasses.replace(plain, micro_batch=size)) - ground for size in (small, double)
@@ -257,6 +258,7 @@ def _fitted(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: R
 def _peak(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved) -> int:
     """Most bytes the process held during one step with only ``choice.micro_batch`` images."""
     part = next(split_batch(batch, choice.micro_batch))
+    machine.release_freed_memory()
     machine.reset_peak_memory()
     with _trial(task, model, part, recipe, choice) as step:
         step()

@@ -70,7 +70,8 @@ def test_train_help_names_every_field_of_the_recipe(striate_command: Command) ->
 
 @pytest.mark.parametrize("name", CONTRACT)
 def test_an_unknown_option_is_refused_with_the_nearest(name: str, striate_command: Command) -> None:
-    ended = striate_command(name, "x", "y", "--jsonn")
+    required = {"convert": ("--arch", "lenet5", "--out", "z"), "embed": ("--out", "z")}.get(name, ())
+    ended = striate_command(name, "x", "y", *required, "--jsonn")
     assert ended.status == 2
     assert "--jsonn" in ended.err
     if "--json" in CONTRACT[name]:
@@ -180,7 +181,9 @@ def test_doctor_says_what_is_here(striate_command: Command) -> None:
     assert found["versions"]["torch"]
     assert found["cpu"]["cores"] >= 1
     assert "cpu" in found["devices"]
-    assert set(found["extras"]) == {"export", "openvino", "explain", "detect", "hub", "track", "tune"}
+    assert set(found["extras"]) == {
+        *("export", "openvino", "explain", "detect", "hub", "track", "tune", "keras", "parquet", "umap", "faiss")
+    }
     for line in ("versions", "processor", "memory", "disk", "extras"):
         assert line in striate_command("doctor").out
 

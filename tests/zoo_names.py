@@ -25,7 +25,9 @@ def siblings() -> Iterator[str]:
 
 
 SIBLINGS = set(siblings())
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in zoo.MODELS]
+DEEP = {"inception_v4", "inception_resnet_v2", "densenet121"}
+"""Hundreds of layers: seconds even without numbers."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS | DEEP else name for name in zoo.MODELS]
 """For tests on the meta device."""
 REAL = [
     name

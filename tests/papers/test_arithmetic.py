@@ -138,7 +138,7 @@ def test_transposed_convolution(size: tuple[int, int], kernel: Any, stride: Any,
     def ours() -> tuple[int, int]:
         return transposed_output_size(size, kernel, stride, padding, dilation, extra)
 
-    if refused(reference):
+    if refused(reference) or 0 in reference():  # torch lets an output of no pixels pass
         assert refused(ours)
     else:
         assert ours() == tuple(reference())
