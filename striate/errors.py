@@ -59,7 +59,8 @@ class Interrupted(StriateError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ``Did you mean 'x'?`` for the closest known name, or the known names when none is close."""
+    """Returns ``Did you mean 'x'?`` for the closest known name, or the known names when none is close: forty at most."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else "Known: " + ", ".join(names)
+    rest = f" and {len(names) - 40} more" if len(names) > 40 else ""
+    return f"Did you mean {close[0]!r}?" if close else "Known: " + ", ".join(names[:40]) + rest
