@@ -2,14 +2,16 @@
 
     python -m benchmarks.few_images FOLDER --model mobilenet_v2 --weights FILE --per-class 5 10 20 50 --draws 20 --out runs/few
 
-Each draw is one `striate train` with a split file of its own: so many images a class to learn from, one more a class in ten of
-them validating, the held-out images always the same. Draws that are done are not trained again. Prints mean, spread and the 95 %
+Each draw is one `striate train` on a table of its own: so many images a class, a tenth of them (at least one) validating, and
+the held-out images, always the same. Draws that are done are not trained again. Prints mean, spread and the 95 %
 interval of the mean (Student's t) for each number, and writes few_images.json beside the runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import math
 import statistics
@@ -21,24 +23,29 @@ import striate
 from benchmarks.accuracy import STUDENT_T
 from striate.data.formats import open_source
 from striate.data.source import Source
-from striate.data.split import Split, make_split, write_split
+from striate.data.split import Split, make_split
+from striate.files import make_folder, replacing
 from striate.machine import cpu_name
 from striate.runs import Run
 
 
-def draw_split(source: Source, whole: Split, per_class: int, draw: int) -> Split:
-    """``per_class`` images of each class that may be learnt from, a tenth of them (at least one a class) to validate."""
+def write_draw(path: Path, source: Source, whole: Split, per_class: int, draw: int) -> Path:
+    """A table of ``per_class`` images of each class, a tenth of them (at least one) to validate, and of all held-out images."""
     chance = np.random.default_rng([per_class, draw])
     pool = np.concatenate((whole.train, whole.validation))
-    parts: tuple[list[int], list[int]] = ([], [])
+    rows = [(position, "test") for position in whole.held_out.tolist()]
     for label in range(len(source.classes)):
         drawn = chance.choice(pool[source.targets[pool] == label], per_class, replace=False).tolist()
         num_validation = max(1, per_class // 10)
-        parts[1].extend(drawn[:num_validation])
-        parts[0].extend(drawn[num_validation:])
-    train, validation = (np.array(sorted(part), dtype=np.int64) for part in parts)
-    how = f"{per_class} images of each class, draw {draw}"
-    return Split(train, validation, whole.held_out, how, whole.held_out_name, draw)
+        rows += [(position, "val" if place < num_validation else "train") for place, position in enumerate(drawn)]
+    make_folder(path.parent)
+    with replacing(path) as file:
+        lines = csv.writer(text := io.StringIO(), lineterminator="\n")
+        lines.writerow(("path", "label", "split"))
+        for position, part in rows:
+            lines.writerow((Path(str(source.path(position))).resolve(), source.classes[source.targets[position]], part))
+        file.write(text.getvalue().encode())
+    return path
 
 
 def main() -> None:
@@ -59,12 +66,8 @@ def main() -> None:
         for draw in range(given.draws):
             run = Run(given.out / f"{per_class}-{draw}")
             if not run.model_path.exists():
-                split = write_split(
-                    given.out / f"{per_class}-{draw}.split.json", draw_split(source, whole, per_class, draw), source
-                )
-                run = striate.train(
-                    source, given.model, weights=given.weights, regime=given.regime, split=split, seed=draw, out=run.path
-                )
+                table = write_draw(given.out / f"{per_class}-{draw}.csv", source, whole, per_class, draw)
+                run = striate.train(table, given.model, weights=given.weights, regime=given.regime, seed=draw, out=run.path)
             assert run.accuracy is not None
             accuracies.append(run.accuracy)
         mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
