@@ -5,8 +5,6 @@ Embedding goes on where it stopped: until the index is whole, ``INDEX.partial`` 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,6 +20,7 @@ from striate.data.decode import ImageError
 from striate.data.formats import open_source
 from striate.data.source import FileSource, Source
 from striate.errors import Failed, Interrupted, Refused, UsageError
+from striate.features import weights_digest
 from striate.index import Index, Origin, Vectors, check_target, write_index
 from striate.models.variant import Network
 from striate.partial_index import PartialIndex
@@ -219,17 +217,7 @@ def origin_of(model: Model) -> Origin:
     name, path = str(model.info["architecture"]["name"]), None if model.path is None else model.path.absolute()
     foreign = path is not None and not is_sealed(path)
     given = None if path is None else name if foreign else str(path)
-    return Origin(name, _digest(model.module), model.preprocess.fingerprint(), given, str(path) if foreign else None)
-
-
-def _digest(module: nn.Module) -> str:
-    heads = (module.head_path, *module.aux_head_paths) if isinstance(module, Network) else ()
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        if not name.startswith(tuple(f"{head}." for head in heads)):
-            digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return Origin(name, weights_digest(model.module), model.preprocess.fingerprint(), given, str(path) if foreign else None)
 
 
 def _open(data: str | Path | Source) -> Source:

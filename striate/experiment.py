@@ -22,7 +22,7 @@ from striate.locking import locked
 from striate.machine import Tuning
 from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
-from striate.preparation import Prepared, choose_device, data_notes, prepare, refuse_bad_files, resolve_run
+from striate.preparation import Prepared, choose_balance, choose_device, data_notes, prepare, refuse_bad_files, resolve_run
 from striate.progress import Progress, Silent
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.recipe_fields import apply_fields
@@ -34,7 +34,7 @@ from striate.signals import StopRequest
 from striate.starting_point import begin_from
 from striate.subject import check_forward, choose_network, make_subject, recipe_name
 from striate.training import fit
-from striate.transferring import RECIPE_OF, Regime, as_it_is, solve_head, transfer
+from striate.transferring import RECIPE_OF, Regime, as_it_is, refuse_ignored, solve_head, transfer
 
 
 def train(
@@ -86,6 +86,7 @@ def train(
     source = open_source(data)
     network = choose_network(source) if model is None else model
     begun = weights is not None and regime != "scratch"
+    refuse_ignored(regime, weights, fields)
     if recipe is not None and regime == "auto":
         regime = "enough"  # who says how to train wants training
 
@@ -96,6 +97,7 @@ def train(
     subject = make_subject(network, source, chosen, begun)
     check_forward(subject)
     start = begin_from(subject, weights, source.classes, listener) if begun and weights is not None else None
+    device = choose_device(device)
     folder = free_run_folder(out, f"{source.name}-{subject.name}")
     refuse_inside(folder, source)
     with _request(stop) as request:
@@ -111,6 +113,7 @@ def train(
         ready = prepare(source, parts, subject, look, plain, workers=workers, cache=cache, progress=listener, check=check)
         moved = None
         if start is not None:
+            subject.module.to(device)
             moved = transfer(
                 ready, start, regime, lambda name: recipe_of(RECIPE_OF[name]),
                 seconds=seconds, workers=workers, cache=cache, progress=listener, check=check,
@@ -118,10 +121,13 @@ def train(
             ready, chosen = moved.ready, moved.ready.recipe
         solved = moved.fitted if moved is not None else None
         if moved is not None and solved is not None:
-            resolved = dataclasses.replace(resolve_plainly(chosen), threads=torch.get_num_threads(), notes=moved.notes)
+            resolved = dataclasses.replace(
+                resolve_plainly(chosen, device), threads=torch.get_num_threads(), notes=moved.notes,
+                balance=choose_balance(chosen, source, parts),
+            )  # fmt: skip
             estimate = None
         else:
-            resolved, estimate = resolve_run(ready, choose_device(device), seconds, tuning, check)
+            resolved, estimate = resolve_run(ready, device, seconds, tuning, check)
             resolved = dataclasses.replace(resolved, notes=(*(moved.notes if moved else ()), *resolved.notes))
         record = make_record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from hashlib import sha256
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.errors import Failed, Refused, UsageError
+from striate.errors import Failed, StriateError, UsageError
 from striate.files import make_folder
 from striate.models.variant import Network
 from striate.sealed import read_sealed, write_sealed
@@ -25,49 +26,68 @@ from striate.torch_network import evaluating
 SAVE_SECONDS = 10.0
 """Between two times that finished features are synced to the disk."""
 
+LIMIT = 4 << 30
+"""Bytes that the features of all networks and data may take beside one another; those longest unchanged go first."""
+
 Features = NDArray[np.float32]
 Normalize = Callable[[Tensor], Tensor]
 
 
-def embed(module: nn.Module, images: Tensor) -> Tensor:
-    """What the last layer reads, [N, D]: ``embed`` of a network of the zoo; else the input of the last dense layer.
-
-    Raises:
-        Refused: the module has no dense layer, or does not use it in the forward pass.
-    """
+def embed(module: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+    """What ``head``, the last layer of ``module``, reads: [N, D]."""
     if isinstance(module, Network):
         return module.embed(images)
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     read: list[Tensor] = []
-    if layers:
-        hook = layers[-1].register_forward_pre_hook(lambda _layer, inputs: read.append(inputs[0]))
-        try:
-            module(images)
-        finally:
-            hook.remove()
-    if not read:
-        why = "no dense layer took part in the forward pass"
-        raise Refused(f"{type(module).__name__} has no features to read", why=why, fix="end the network in a torch.nn.Linear")
-    return read[-1].flatten(1)
+    hook = head.register_forward_pre_hook(lambda _layer, inputs: read.append(inputs[0]))
+    try:
+        module(images)
+    finally:
+        hook.remove()
+    return read[0]
 
 
-def find_head(module: nn.Module) -> nn.Linear | None:
-    """The dense layer whose input :func:`embed` returns and whose output is the network's; None: it has no such head."""
+def find_head(module: nn.Module, image: tuple[int, int, int]) -> nn.Linear | None:
+    """The dense layer, with a bias, whose output is the network's; None: there is none.
+
+    Args:
+        module: of the zoo, which says so itself; or any other, which is run on two blank images to see.
+        image: (channels, height, width) that it reads.
+    """
     if isinstance(module, Network):
         head = module.get_submodule(module.head_path)
         plain = type(module).forward is Network.forward
-        return head if plain and isinstance(head, nn.Linear) else None
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    return layers[-1] if layers else None
+        return head if plain and isinstance(head, nn.Linear) and head.bias is not None else None
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.bias is not None]
+    seen: dict[nn.Linear, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Linear)
+        seen[layer].append((inputs[0], output))
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    try:
+        with torch.inference_mode(), evaluating(module):
+            answer = module(torch.zeros(2, *image, device=like.device, dtype=like.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Once a forward pass, on one vector an image, and nothing after it.
+    return next(
+        (layer for layer, calls in seen.items() if len(calls) == 1 and calls[0][0].ndim == 2 and calls[0][1] is answer), None
+    )
 
 
-def replace_head(module: nn.Module, num_outputs: int, seed: int) -> None:
-    """Puts a new dense layer in the head's place, on the same device.
+def replace_head(module: nn.Module, image: tuple[int, int, int], num_outputs: int, seed: int) -> nn.Linear:
+    """Puts a new dense layer in the head's place, on the same device, and returns it.
+
+    Args:
+        image: (channels, height, width) that the network reads.
 
     Raises:
         UsageError: the last layer is not dense.
     """
-    head = find_head(module)
+    head = find_head(module, image)
     path = next((path for path, each in module.named_modules() if each is head), "")
     if head is None or not path:
         raise UsageError(
@@ -77,14 +97,17 @@ def replace_head(module: nn.Module, num_outputs: int, seed: int) -> None:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new = nn.Linear(head.in_features, num_outputs, bias=head.bias is not None)
+        new = nn.Linear(head.in_features, num_outputs)
         if isinstance(module, Network):
             module.initialize(new)
-    module.set_submodule(path, new.to(head.weight.device, head.weight.dtype))
+    new = new.to(head.weight.device, head.weight.dtype)
+    module.set_submodule(path, new)
+    return new
 
 
 def read_features(
     module: nn.Module,
+    head: nn.Module,
     batches: Iterable[Batch],
     num_images: int,
     normalize: Normalize,
@@ -97,6 +120,7 @@ def read_features(
 
     Args:
         module: in whatever mode; it is left in it.
+        head: its last layer, see :func:`find_head`.
         batches: with ``image`` uint8 [N, C, H, W]; read only as far as ``kept`` does not hold them already.
         num_images: in all batches.
         normalize: uint8 to what the module reads.
@@ -121,7 +145,7 @@ def read_features(
             images = images[max(0, len(images) - (seen - begun)) :] if not fresh else images
             pixels = normalize(images.to(like.device)).to(like.dtype).contiguous(memory_format=torch.channels_last)
             views = (pixels, pixels.flip(3)) if mirrored else (pixels,)
-            fresh.append(np.stack([embed(module, view).float().cpu().numpy() for view in views]))
+            fresh.append(np.stack([embed(module, head, view).float().cpu().numpy() for view in views]))
             if kept is not None and (seen == num_images or time.monotonic() - saved_at > SAVE_SECONDS):
                 pieces.append(_write_piece(kept, begun, fresh))
                 begun, fresh, saved_at = seen, [], time.monotonic()
@@ -131,10 +155,22 @@ def read_features(
 
 def _write_piece(kept: Path, start: int, fresh: list[Features]) -> Features:
     piece = np.concatenate(fresh, axis=1)
-    with contextlib.suppress(Failed):  # a cache that cannot be written costs time, nothing else
+    with contextlib.suppress(Failed, OSError):  # a cache that cannot be written costs time, nothing else
         make_folder(kept)
+        _make_room(kept, piece.nbytes)
         write_sealed(kept / f"{start:09d}.safetensors", {"features": torch.from_numpy(piece)}, {"start": start})
     return piece
+
+
+def _make_room(kept: Path, wanted: int) -> None:
+    sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in kept.parent.iterdir() if folder.is_dir()}
+    total = wanted + sum(sizes.values())
+    for folder in sorted(sizes, key=lambda each: each.stat().st_mtime):
+        if total <= LIMIT:
+            return
+        if folder != kept:
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= sizes[folder]
 
 
 def _read_pieces(kept: Path) -> list[Features]:
@@ -143,7 +179,7 @@ def _read_pieces(kept: Path) -> list[Features]:
     for path in sorted(kept.glob("*.safetensors")):
         try:
             info, tensors = read_sealed(path)
-        except Refused:
+        except StriateError:  # damaged, or taken away to make room
             break
         if info["start"] != sum(piece.shape[1] for piece in pieces):
             break
@@ -154,10 +190,16 @@ def _read_pieces(kept: Path) -> list[Features]:
 def features_folder(root: Path, module: nn.Module, what: dict[str, Any]) -> Path:
     """Where the features of ``module`` are kept: its name follows from the weights (but the head's) and ``what`` else decides
     them: pictures, preprocessing, views."""
-    head = f"{module.head_path}." if isinstance(module, Network) else None
-    digest = sha256(json.dumps([what, type(module).__name__, torch.__version__], sort_keys=True).encode())
+    identity = json.dumps([what, type(module).__name__, torch.__version__, weights_digest(module)], sort_keys=True)
+    return root / sha256(identity.encode()).hexdigest()[:32]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hex SHA-256 of all tensors but those of the heads, from which no feature follows."""
+    heads = (module.head_path, *module.aux_head_paths) if isinstance(module, Network) else ()
+    digest = sha256()
     for name, tensor in module.state_dict().items():
-        if head is None or not name.startswith(head):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return root / digest.hexdigest()[:32]
+        if not name.startswith(tuple(f"{head}." for head in heads)):
+            digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

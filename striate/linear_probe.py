@@ -7,8 +7,9 @@ Q. Le 2019, arXiv:1805.08974).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ _PATIENCE = 2
 
 Array = NDArray[np.float64]
 Kind = Literal["label", "labels", "value"]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def fit_probe(
     num_outputs: int,
     kind: Kind = "label",
     *,
+    class_weights: Sequence[float] | None = None,
     folds: int = FOLDS,
     seed: int = 0,
     groups: NDArray[np.int64] | None = None,
@@ -77,6 +80,7 @@ def fit_probe(
         targets: int64 [N], float [N, K] multi-hot, or float [N].
         num_outputs: K.
         kind: ``label`` (softmax), ``labels`` (independent sigmoids) or ``value`` (squared error).
+        class_weights: [K], of the classes' terms (of ``labels``: of the positive ones); None: all alike.
         folds: of the cross-validation, stratified for ``label``.
         seed: of the folds.
         groups: int64 [N]; images of one group are held out together (duplicates); None: each its own.
@@ -89,8 +93,9 @@ def fit_probe(
     own_groups = None if groups is None else groups[chosen]
     fold_of = assign_folds(np.asarray(targets)[chosen], kind, min(folds, len(chosen)), seed, own_groups)
     positions = torch.from_numpy(chosen)
+    loss = _loss_of(kind, class_weights)
     parts = [
-        (_Head(views[:, positions[fold_of != fold]], goal[positions[fold_of != fold]], num_outputs, kind), fold_of == fold)
+        (_Head(views[:, positions[fold_of != fold]], goal[positions[fold_of != fold]], num_outputs, loss), fold_of == fold)
         for fold in range(int(fold_of.max()) + 1)
     ]
     losses: dict[float, float] = {}
@@ -101,13 +106,13 @@ def fit_probe(
             check()
             weight, bias = head.solve(decay)
             scores[held_out] = (views[0, positions[held_out]] @ weight.T + bias).numpy()
-        losses[decay] = float(_loss(torch.from_numpy(scores), goal[positions], kind))
+        losses[decay] = float(loss(torch.from_numpy(scores), goal[positions]))
         if losses[decay] == min(losses.values()):
             best = scores
         elif len(losses) - list(losses).index(min(losses, key=losses.__getitem__)) > _PATIENCE:
             break
     decay = min(losses, key=losses.__getitem__)
-    weight, bias = _Head(views, goal, num_outputs, kind).solve(decay)
+    weight, bias = _Head(views, goal, num_outputs, loss).solve(decay)
     accuracy = float((best.argmax(1) == np.asarray(targets)[chosen]).mean()) if kind == "label" else None
     return Probe(weight.numpy(), bias.numpy(), decay, losses, best, accuracy)
 
@@ -130,9 +135,9 @@ def assign_folds(
 class _Head:
     """One problem, solved for one decay after another, each from where the last one ended."""
 
-    def __init__(self, views: Tensor, goal: Tensor, num_outputs: int, kind: Kind) -> None:
+    def __init__(self, views: Tensor, goal: Tensor, num_outputs: int, loss: Loss) -> None:
         rows = views.flatten(0, 1)
-        self._goals, self._kind = goal.repeat(len(views), *(1,) * (goal.ndim - 1)), kind
+        self._goals, self._loss = goal.repeat(len(views), *(1,) * (goal.ndim - 1)), loss
         self._mean, spread = rows.mean(0), rows.std(0, correction=0)
         # What is constant says nothing, and gets no weight.
         self._spread = torch.where(spread > 1e-6 * spread.max(), spread, torch.inf)
@@ -152,7 +157,7 @@ class _Head:
 
         def closure() -> Tensor:
             solver.zero_grad()
-            fit = _loss(self._rows @ self._weight.T + self._bias, self._goals, self._kind)
+            fit = self._loss(self._rows @ self._weight.T + self._bias, self._goals)
             objective = fit + decay / 2 * self._weight.square().sum()
             objective.backward()  # type: ignore[no-untyped-call]
             return objective
@@ -163,9 +168,10 @@ class _Head:
         return raw, self._bias.detach() - raw @ self._mean
 
 
-def _loss(logits: Tensor, goals: Tensor, kind: Kind) -> Tensor:
+def _loss_of(kind: Kind, class_weights: Sequence[float] | None) -> Loss:
+    weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
     if kind == "label":
-        return F.cross_entropy(logits, goals)
+        return partial(F.cross_entropy, weight=weights)
     if kind == "labels":
-        return F.binary_cross_entropy_with_logits(logits, goals)
-    return F.mse_loss(logits[:, 0], goals)
+        return partial(F.binary_cross_entropy_with_logits, pos_weight=weights)
+    return lambda logits, goals: F.mse_loss(logits[:, 0], goals)

@@ -99,7 +99,7 @@ def prepare(
         progress.message(note)
     task = make_task(source, split, recipe, weights if balance == "loss" else None)
     if distances is not None:
-        replace_head(subject.module, distances.dimension, recipe.seed)
+        replace_head(subject.module, subject.image, distances.dimension, recipe.seed)
     return Prepared(source, split, subject, preprocess, task, distances or task, batches, recipe)
 
 

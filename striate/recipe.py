@@ -186,9 +186,12 @@ class Recipe:
                 )
         if not 0 < self.validation < 1:
             raise UsageError(f"validation is {self.validation}", where="recipe.validation", fix="use a share between 0 and 1")
-        for name in ("ema", "label_smoothing"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", where=f"recipe.{name}", fix="use a share from 0 on, below 1")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"ema is {self.ema}", where="recipe.ema", fix="use a share above 0 and below 1, or none")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(
+                f"label_smoothing is {self.label_smoothing}", where="recipe.label_smoothing", fix="use a share from 0 on, below 1"
+            )
         if not 0 <= self.bad_files <= 1:
             raise UsageError(f"bad_files is {self.bad_files}", where="recipe.bad_files", fix="use a share from 0 to 1")
         if self.clip is not None and self.clip <= 0:

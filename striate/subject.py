@@ -43,6 +43,11 @@ class Subject:
     variant: Variant | None = None
     source_file: str | None = None
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """(channels, height, width) that it reads."""
+        return (self.in_channels, *self.input_size)
+
     def preprocess(self) -> Preprocess:
         """The variant's preprocessing at this size; for a user's own network (pixel - 0.5) / 0.25 of the whole picture."""
         if self.variant is not None:

@@ -8,7 +8,7 @@ collapses leaves the solved head behind, not itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,7 +37,7 @@ MID, ENOUGH = 200, 1000
 """Training images of a typical class from which ``auto`` lets the later layers learn, and from which all of them."""
 KNOWN = 0.99
 """Held-out accuracy of the solved head from which ``auto`` leaves the network as it is."""
-_NO_HEAD = "the head is not one dense layer, and cannot be solved by itself"
+_NO_HEAD = "the network's output is not that of one dense layer, so none can be solved by itself"
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,12 @@ def transfer(
     Raises:
         UsageError: ``small`` for a network whose last layer is not dense.
     """
-    head = find_head(ready.subject.module)
+    head = find_head(ready.subject.module, ready.subject.image)
     if head is None and asked == "small":
         raise UsageError(
-            f"the head of {ready.subject.name} cannot be solved by itself", why="it is not one dense layer", fix="--regime mid"
+            f"the head of {ready.subject.name} cannot be solved by itself",
+            why="the network's output is not that of one dense layer with a bias",
+            fix="--regime mid",
         )
     notes = [f"begun from {start.source}", *start.notes]
     solution = _Solution(ready, head, progress, check) if head is not None else None
@@ -103,7 +105,41 @@ def transfer(
 
 def as_it_is(recipe: Recipe) -> Recipe:
     """The recipe for reading features: pictures as prediction sees them; mirrored ones are made from these."""
-    return replace(recipe, augment=Augment(flip_horizontal=recipe.augment.flip_horizontal), loss="auto")
+    balance = "loss" if recipe.balance == "sampler" else recipe.balance  # each image is read once
+    return replace(recipe, augment=Augment(flip_horizontal=recipe.augment.flip_horizontal), loss="auto", balance=balance)
+
+
+_LEARNING = ("epochs", "optimizer", "schedule", "fine_tune", "loss", "label_smoothing", "ema", "clip", "accumulate")
+
+
+def refuse_ignored(regime: Regime, weights: object, fields: Mapping[str, object]) -> None:
+    """Settings that would do nothing are not taken in silence.
+
+    Args:
+        fields: of the recipe, as given to ``train``: dotted or nested.
+
+    Raises:
+        UsageError: a regime without weights, or settings of training where nothing is trained.
+    """
+    if weights is None and regime not in ("auto", "scratch"):
+        raise UsageError(
+            f"the regime {regime} is one of transfer", why="there are no weights to begin with", fix="give --weights"
+        )
+    if regime != "small":
+        return
+    dotted = [f"{name}.{inner}" if inner else name for name, value in fields.items() for inner in _inner(value)]
+    for name in dotted:
+        group, _, rest = name.partition(".")
+        if group in _LEARNING or (group == "augment" and rest != "flip_horizontal"):
+            raise UsageError(
+                f"{name} does nothing in the regime small",
+                why="the last layer is solved, on pictures as they are and mirrored",
+                fix="leave it out, or take --regime mid or enough",
+            )
+
+
+def _inner(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, Mapping) else [""]
 
 
 def choose_regime(ready: Prepared, held_out: float | None, seconds: float | None, spent: float) -> tuple[Regime, str]:
@@ -137,10 +173,7 @@ def solve_head(ready: Prepared, *, workers: int | None, cache: str, progress: Pr
     Args:
         ready: as it was trained; arguments else as for :func:`transfer`.
     """
-    module = ready.subject.module
-    replace_head(module, ready.task.num_outputs, ready.recipe.seed)
-    head = find_head(module)
-    assert head is not None
+    head = replace_head(ready.subject.module, ready.subject.image, ready.task.num_outputs, ready.recipe.seed)
     plain = _again(ready, as_it_is(ready.recipe), workers, cache, progress, check)
     _Solution(plain, head, progress, check).put_in()
 
@@ -161,17 +194,21 @@ class _Solution:
         mirrored = ready.recipe.augment.flip_horizontal > 0
         module, look = ready.subject.module, ready.preprocess
         what = {
-            "data": ready.source.fingerprint(), "images": positions.tolist(), "mirrored": mirrored, "pixels": look.fingerprint()
+            "data": ready.source.fingerprint(), "images": positions.tolist(), "mirrored": mirrored, "pixels": look.fingerprint(),
+            "precision": ready.recipe.precision,
         }  # fmt: skip
 
         def told(done: int, total: int) -> None:
             progress.stage("reading features", done, total)
             self._check()
 
-        return read_features(
-            module, ready.batches.exact(), len(positions), look.normalize, mirrored=mirrored,
-            kept=features_folder(machine.cache_folder() / "features", module, what), progress=told,
-        )  # fmt: skip
+        kept = features_folder(machine.cache_folder() / "features", module, what)
+        device = next(module.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=ready.recipe.precision == "bf16"):
+            return read_features(
+                module, self._head, ready.batches.exact(), len(positions), look.normalize,
+                mirrored=mirrored, kept=kept, progress=told,
+            )  # fmt: skip
 
     def _solve(self, stop: int) -> Probe:
         """The head for the first ``stop`` images."""
@@ -179,8 +216,9 @@ class _Solution:
         if task.kind == "value":
             targets = (targets - task.target_mean) / task.target_std
         return fit_probe(
-            self._features[:, :stop], targets, task.num_outputs, task.kind, seed=self._ready.recipe.seed, check=self._check
-        )
+            self._features[:, :stop], targets, task.num_outputs, task.kind,
+            class_weights=task.class_weights, seed=self._ready.recipe.seed, check=self._check,
+        )  # fmt: skip
 
     def _batches(self, start: int, stop: int, size: int = 1024) -> Iterator[Batch]:
         for low in range(start, stop, size):

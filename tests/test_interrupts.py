@@ -142,8 +142,8 @@ def test_schedules_that_no_run_can_have_are_refused(wrong: dict[str, float]) -> 
     assert next(iter(wrong)) in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"ema": 1.0}, {"label_smoothing": 1.0}, {"bad_files": 1.5}, {"clip": 0.0}])
+@pytest.mark.parametrize("wrong", [{"ema": 1.0}, {"ema": 0.0}, {"label_smoothing": 1.0}, {"bad_files": 1.5}, {"clip": 0.0}])
 def test_recipes_that_no_run_can_have_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Recipe(**wrong)  # type: ignore[arg-type]
-    Recipe(ema=0.0, bad_files=1.0)
+    Recipe(ema=0.5, bad_files=1.0)

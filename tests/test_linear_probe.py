@@ -106,3 +106,16 @@ def test_it_stops_where_it_is_told_to() -> None:
 
     with pytest.raises(Interrupted):
         fit_probe(features[None], labels, 2, check=check)
+
+
+def test_weighed_classes_are_said_as_often_as_they_would_be_in_even_data() -> None:
+    """Two overlapping classes, ten to one: unweighed, the rare one is hardly ever said."""
+    features, labels = blobs(1000, 5, 2, spread=3.0)
+    rare = np.flatnonzero(labels == 1)[50:]
+    keep = np.setdiff1d(np.arange(1000), rare)
+    said = []
+    for weights in (None, (0.55, 5.5)):
+        probe = fit_probe(features[keep][None], labels[keep], 2, class_weights=weights)
+        said.append((probe(features).argmax(1) == 1)[labels == 1].mean())
+    assert said[0] < 0.3
+    assert said[1] > 0.5

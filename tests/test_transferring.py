@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from striate.data.formats import open_source
 from striate.data.source import ArraySource
 from striate.errors import Interrupted, Refused, UsageError
 from striate.experiment import resume, train
-from striate.features import embed, read_features
+from striate.features import embed, find_head, read_features
 from striate.fine_tuning import trainable_parameters
 from striate.progress import Silent
 from striate.recipe import Recipe
@@ -27,7 +28,6 @@ from striate.runs import Run
 from striate.signals import StopRequest
 from striate.starting_point import begin_from
 from striate.subject import make_subject
-from striate.transferring import find_head
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +106,10 @@ def test_features_are_read_once_and_go_on_where_they_stopped(
 
     monkeypatch.setattr(features, "SAVE_SECONDS", 0.0)
     network = zoo.build("resnet20_cifar", weights=weights)
+    head = network.get_submodule("linear")
     images = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8)
     batches = [{"image": part} for part in images.split(16)]
-    whole = read_features(network, batches, 50, torch.Tensor.float, mirrored=True)
+    whole = read_features(network, head, batches, 50, torch.Tensor.float, mirrored=True)
     assert whole.shape == (2, 50, 64)
     kept = tmp_path / "kept"
 
@@ -117,25 +118,25 @@ def test_features_are_read_once_and_go_on_where_they_stopped(
             raise Interrupted("Stopped", 2)
 
     with pytest.raises(Interrupted):
-        read_features(network, batches, 50, torch.Tensor.float, mirrored=True, kept=kept, progress=stop_at_32)
+        read_features(network, head, batches, 50, torch.Tensor.float, mirrored=True, kept=kept, progress=stop_at_32)
     seen: list[int] = []
     network.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
     counted: list[int] = []
     conv = network.get_submodule("conv1")
     conv.register_forward_pre_hook(lambda _module, inputs: counted.append(len(inputs[0])))
     other_batches = [{"image": part} for part in images.split(20)]
-    rest = read_features(network, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
+    rest = read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
     assert sum(counted) == 2 * (50 - 32), "what was kept is not read again, whatever the batches"
     np.testing.assert_allclose(rest, whole, atol=1e-5)
     counted.clear()
-    read_features(network, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
+    read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
     assert counted == []
     piece = sorted(kept.iterdir())[1]
     data = bytearray(piece.read_bytes())
     data[-3] ^= 1
     piece.write_bytes(data)
     np.testing.assert_allclose(
-        read_features(network, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept), whole, atol=1e-5
+        read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept), whole, atol=1e-5
     )
     assert sum(counted) == 2 * (50 - 16), "from the damaged piece on"
 
@@ -220,7 +221,7 @@ def test_other_channels_are_summed_or_extended(weights: Path, channels: int) -> 
     picture = torch.randn(2, 1, 32, 32)
     given = picture if channels == 1 else torch.cat((picture.expand(-1, 3, -1, -1), torch.randn(2, 1, 32, 32)), 1)
     torch.testing.assert_close(
-        embed(subject.module.eval(), given), source.embed(picture.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
+        subject.module.eval().embed(given), source.embed(picture.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
     )
     assert any(("summed to 1" if channels == 1 else "begin at zero") in note for note in start.notes)
     assert start.preprocess.channels == channels
@@ -272,9 +273,60 @@ def test_a_network_of_ones_own_with_its_own_state_dict(tmp_path: Path) -> None:
 def test_heads_that_cannot_be_solved_alone_are_not_guessed() -> None:
     for name, solvable in (("resnet20_cifar", True), ("vgg11", True), ("squeezenet1_1", False), ("lenet5_1998", False)):
         with torch.device("meta"):
-            head = find_head(zoo.build(name))
+            head = find_head(zoo.build(name), (3, 64, 64))
         assert (head is not None) == solvable, name
-    assert find_head(nn.Conv2d(3, 3, 1)) is None
+
+
+class Odd(nn.Module):
+    """Its answer is the first dense layer's, though others are listed after it; or something made of that."""
+
+    def __init__(self, after: nn.Module, bias: bool = True) -> None:
+        super().__init__()
+        self.answer = nn.Linear(4, 2, bias=bias)
+        self.gate, self.after = nn.Linear(4, 4), after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = x.mean((2, 3)).repeat(1, 2)[:, :4]
+        result: torch.Tensor = self.after(self.answer(pooled * self.gate(pooled).sigmoid()))
+        return result
+
+
+def test_the_head_is_the_layer_that_answers_not_the_one_listed_last() -> None:
+    image = (3, 8, 8)
+    odd = Odd(nn.Identity())
+    assert find_head(odd, image) is odd.answer
+    pictures = torch.randn(5, 3, 8, 8)
+    torch.testing.assert_close(odd.answer(embed(odd, odd.answer, pictures)), odd(pictures))
+    assert find_head(Odd(nn.Softmax(1)), image) is None
+    assert find_head(Odd(nn.Identity(), bias=False), image) is None, "a solved head has a bias"
+    assert find_head(nn.Sequential(nn.Linear(8, 2)), image) is None, "one vector a pixel is none a picture"
+    assert find_head(nn.Conv2d(3, 3, 1), image) is None
+
+
+def test_settings_that_would_do_nothing_are_refused(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(UsageError, match="one of transfer"):
+        train(stripes(60), "resnet20_cifar", regime="small", out=tmp_path / "run")
+    for fields in ({"epochs": 5}, {"optimizer": {"lr": 0.1}}, {"optimizer.lr": 0.1}, {"augment": {"rotate": 5.0}}):
+        with pytest.raises(UsageError, match="does nothing in the regime small"):
+            train(stripes(60), "resnet20_cifar", weights=weights, regime="small", out=tmp_path / "run", **fields)
+    assert not (tmp_path / "run").exists()
+
+
+def test_uneven_classes_count_alike_in_a_solved_head(tmp_path: Path, weights: Path) -> None:
+    even = stripes(400, 2, held_out=100)
+    few = np.flatnonzero((even.targets == 1) & (even.given == 1))[20:]
+    keep = np.setdiff1d(np.arange(400), few)
+    source = ArraySource(
+        even.images[keep], name="uneven", location="uneven", kind="label", classes=even.classes,
+        targets=even.targets[keep], given=even.given[keep],
+    )  # fmt: skip
+    heads = []
+    for balance in ("auto", "none"):
+        run = train(source, "resnet20_cifar", weights=weights, regime="small", balance=balance, out=tmp_path / balance)
+        assert run.record["resolved"]["balance"] == ("loss" if balance == "auto" else "none")
+        heads.append(striate.load(run.model_path).module.get_parameter("linear.bias").detach())
+    weighed, plain = (head[1] - head[0] for head in heads)
+    assert not torch.isclose(weighed, plain), "the weights of the classes reach the solved head"
 
 
 def test_photos_begin_at_the_networks_own_size(tmp_path: Path) -> None:
@@ -287,3 +339,19 @@ def test_photos_begin_at_the_networks_own_size(tmp_path: Path) -> None:
     assert make_subject("mobilenet_v2", source, Recipe(), begun=True).input_size == (224, 224)
     assert make_subject("mobilenet_v2", source, Recipe()).input_size == (20, 20)
     assert trainable_parameters(make_subject("resnet20_cifar", source, Recipe()).module)
+
+
+def test_kept_features_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from striate import features
+
+    network = zoo.build("resnet20_cifar")
+    images = [{"image": torch.zeros(8, 3, 32, 32, dtype=torch.uint8)}]
+    monkeypatch.setattr(features, "LIMIT", 3 * 8 * 64 * 4 + 2000)  # three sets of 8 x 64 floats, and their headers
+    for place, name in enumerate(("first", "second", "third", "fourth")):
+        read_features(
+            network, network.get_submodule("linear"), images, 8, torch.Tensor.float, mirrored=False, kept=tmp_path / name
+        )
+        os.utime(tmp_path / name, (place, place))
+    assert sorted(folder.name for folder in tmp_path.iterdir() if (folder / "000000000.safetensors").exists()) == [
+        "fourth", "second", "third",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from striate.models.foreign import ForeignNames
 from striate.models.variant import Network
 from striate.prediction import load
 from striate.pretrained import convert, read_pretrained
+from striate.weight_files.state_dicts import read_state_dict
 from striate.weights import FOREIGN, load_state, load_weights
 
 SIDE = 9
@@ -445,3 +447,19 @@ def test_every_renamer_leaves_todays_names_alone() -> None:
         with torch.device("meta"):
             state = zoo.build(name).state_dict()
         assert rename(state).keys() == state.keys()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_foreign_bytes_are_refused_in_words(tmp_path: Path, seed: int) -> None:
+    """Random bytes, and a true file with some of its own changed, under each name that PyTorch files have."""
+    draw = np.random.default_rng(seed)
+    torch.save({"weight": torch.ones(3)}, tmp_path / "true.pth", _use_new_zipfile_serialization=bool(seed % 2))
+    true = bytearray((tmp_path / "true.pth").read_bytes())
+    for place in draw.integers(0, len(true), 20):
+        true[place] = draw.integers(256)
+    noise = bytes(draw.bytes(50))
+    for content in (b"abc", b"", noise, b"\x80\x02" + noise, bytes(true), bytes(true[: len(true) // 2])):
+        (tmp_path / "file.pth").write_bytes(content)
+        with contextlib.suppress(Refused), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_state_dict(tmp_path / "file.pth")

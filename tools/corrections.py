@@ -106,7 +106,13 @@ def written(items: dict[str, dict[str, Any]]) -> Iterator[str]:
         item = items[key]
         printed, right = (shown(item, side) for side in ("slide", "correct"))
         yield f"| `{key}` | {int(item['lecture'][:3])} | {printed} | {right} | {how} |"
-    yield from ["", "## Claims", "", "What is said in words, and is not tested.", ""]
+    yield from [
+        "",
+        "## Claims",
+        "",
+        "What is said in words. Neither the verdicts nor their sources are tested: look them up before you quote them.",
+        "",
+    ]
     yield from ["| item | lecture | printed | verdict | what is known | source |", "|---|---|---|---|---|---|"]
     for key, (verdict, known, source) in CLAIMS.items():
         item = items[key]

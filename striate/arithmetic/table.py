@@ -13,6 +13,7 @@ from striate.arithmetic.formulas import parameter_formula, size_formula
 from striate.arithmetic.notation import parse_network
 from striate.arithmetic.receptive_field import ReceptiveField
 from striate.arithmetic.sizes import Shape
+from striate.columns import align
 from striate.errors import UsageError
 
 _NUMBERS = ("", "layer", "output", "parameters", "MACs", "field", "jump")
@@ -85,9 +86,9 @@ class ShapeTable:
         numbers = [(str(i), name, *_costs(row, field)) for i, (name, row, field) in enumerate(self._layers(), 1)]
         formulas = [(size_formula(row.layer, row.input), parameter_formula(row.layer, row.input)) for row in self.rows]
         rows = [(*cells, *written) for cells, written in zip(numbers, formulas, strict=True)]
-        lines = _align([(*_NUMBERS, *_FORMULAS), first, *rows, total])
+        lines = align([(*_NUMBERS, *_FORMULAS), first, *rows, total], _RIGHT)
         if columns is not None and max(map(len, lines)) > columns:
-            lines = _align([_NUMBERS, first, *numbers, total])
+            lines = align([_NUMBERS, first, *numbers, total], _RIGHT)
             indent = " " * (lines[1].index(first[1]) + 2)
             for at, (size, parameters) in reversed(list(enumerate(formulas, 2))):
                 written = [part for part in (size, f"{parameters} = {rows[at - 2][3]} parameters" if parameters else "") if part]
@@ -192,15 +193,3 @@ def _run(lines: Sequence[int], length: int, one: str, many: str) -> str:
         return f"the last {one}" if len(lines) == 1 else f"the last {len(lines)} {many}"
     listed = ", ".join(map(str, lines[:4])) + (f", ... {lines[-1]}" if len(lines) > 4 else "")
     return f"{one if len(lines) == 1 else many} {listed} (from 0)"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """One line a row; rows may end early."""
-    count = len(rows[0])
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(count)]
-    return [
-        "  ".join(
-            cell.rjust(widths[column]) if column in _RIGHT else cell.ljust(widths[column]) for column, cell in enumerate(row)
-        ).rstrip()
-        for row in rows
-    ]

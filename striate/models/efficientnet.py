@@ -128,12 +128,7 @@ class EfficientNet(Network):
             nn.init.zeros_(layer.bias)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for paths in self.stage_paths.values():
-            for path in paths:
-                x = self.get_submodule(path)(x)
-            maps.append(x)
-        return maps[1:]
+        return self.walk(x, self.stage_paths)
 
     def embed(self, x: Tensor) -> Tensor:
         pooled = self.avgpool(self.features[-1](self.feature_maps(x)[-1])).flatten(1)

@@ -169,12 +169,7 @@ class InceptionV3(Network):
         nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for names in STAGES.values():
-            for name in names:
-                x = self.get_submodule(name)(x)
-            maps.append(x)
-        return maps[1:]
+        return self.walk(x, STAGES)
 
     def pooled(self, last_map: Tensor) -> Tensor:
         """[N, 2048, H, W] -> [N, 2048]."""

@@ -99,12 +99,7 @@ class MobileNetV3(Network):
             nn.init.zeros_(layer.bias)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for paths in self.stage_paths.values():
-            for path in paths:
-                x = self.get_submodule(path)(x)
-            maps.append(x)
-        return maps[1:]
+        return self.walk(x, self.stage_paths)
 
     def embed(self, x: Tensor) -> Tensor:
         dense, activation, dropout, _ = self.classifier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -96,6 +96,15 @@ class Network(nn.Module, ABC):
 
         H_i is ceil(H / strides[i]) where every convolution pads, less by a border where some do not.
         """
+
+    def walk(self, x: Tensor, stages: Mapping[str, Sequence[str]]) -> list[Tensor]:
+        """What comes out of each stage but the stem, where ``stages`` names every module on the way, in order."""
+        maps = []
+        for paths in stages.values():
+            for path in paths:
+                x = self.get_submodule(path)(x)
+            maps.append(x)
+        return maps[1:]
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:

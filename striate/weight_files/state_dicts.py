@@ -76,5 +76,6 @@ def _read_torch(path: Path) -> Any:
             why=str(error).split(". ")[0],
             fix="where you trust it, load it yourself and save its state_dict() as safetensors",
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise Refused("not a readable PyTorch file", where=path, why=str(error), fix="fetch or save it again") from None
+    except Exception as error:  # foreign bytes make an unpickler stumble in any way: IndexError, TypeError, struct.error...
+        why = str(error) or type(error).__name__
+        raise Refused("not a readable PyTorch file", where=path, why=why, fix="fetch or save it again") from None
