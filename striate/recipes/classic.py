@@ -86,7 +86,7 @@ def resnet_cifar() -> Recipe:
     """
     return Recipe(
         name="resnet_cifar",
-        epochs=5,
+        epochs=28,
         batch=128,
         optimizer=Optimizer("sgd", lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule=Schedule("one_cycle", warmup=0.2),
