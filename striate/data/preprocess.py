@@ -126,8 +126,9 @@ class Preprocess:
     def pixels(self, picture: NDArray[np.uint8], name: str = "") -> NDArray[np.uint8]:
         """uint8 [H, W, channels] of any size -> uint8 [h, w, channels]: resize, then the centre, or a black border."""
         height, width = self.resized(picture.shape[0], picture.shape[1])
-        if height * width > self.max_pixels:
-            why = f"its shape would make it {width} x {height} before the crop; the cap is {self.max_pixels:,} pixels"
+        between = max(height, picture.shape[0])  # rows of the picture that only the horizontal pass has been over
+        if between * width > self.max_pixels:
+            why = f"its shape would make it {width} x {between} on the way; the cap is {self.max_pixels:,} pixels"
             raise ImageError("pixels", f"a picture of {picture.shape[1]} x {picture.shape[0]}", name=name, why=why, fix="crop it")
         return centred(self._resize(picture, height, width), self.size)
 
@@ -158,7 +159,9 @@ class Preprocess:
             )
         else:
             image = Image.fromarray(picture[:, :, 0] if self.channels == 1 else picture)
-        resized = image.resize((width, height), INTERPOLATIONS[self.interpolation])
+        # Two calls: one call of Pillow 13 begins with whichever pass leaves less to do, and other pixels come out.
+        kind = INTERPOLATIONS[self.interpolation]
+        resized = image.resize((width, image.height), kind).resize((width, height), kind)
         return np.asarray(resized).reshape(height, width, self.channels)
 
     def normalize(self, images: Images) -> Images:
