@@ -1,7 +1,7 @@
 # make demo   the environment, a network trained on real images, its report      make test   the environment and the whole suite
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check test-all lint parity bench docs wheel wheel-test clean
+.PHONY: help setup web page demo test check test-all lint parity bench docs wheel wheel-test clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make check      lint, types, layers and the fast tests"
 	@echo "make test-all   every variant and every fault, without a time limit"
 	@echo "make parity     every network against torchvision's and timm's, in an environment of its own"
+	@echo "make web        the studio's page (takes Node.js, or gets it as a Python package)"
 	@echo "make setup      the environment alone        make docs        API pages under docs/api"
 	@echo "make bench      the benchmarks               make wheel-test  the wheel in an empty environment"
 
@@ -31,10 +32,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PIP) install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup
+# The studio's page. Without Node.js, and without a way to it, all else works: see the remark it prints.
+web: setup
+	@$(BIN)/python tools/studio_page.py
+
+page: setup
+	@$(BIN)/python tools/studio_page.py --if-possible
+
+demo: setup page
 	$(BIN)/striate train demo:fashion --budget 90s --out $(RUN)
 	$(BIN)/striate evaluate $(RUN)/model.safetensors demo:fashion
 	@echo "the report: $(CURDIR)/$(RUN)/report.html"
+	@echo "the studio: $(BIN)/striate studio"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -44,11 +53,11 @@ lint: setup
 check: lint
 	$(PYTEST) -m "not slow"
 
-test: lint
+test: lint page
 	@tools/browser.sh
 	$(PYTEST)
 
-test-all: lint
+test-all: lint page
 	@tools/browser.sh
 	STRIATE_TEST_ALL=1 $(PYTEST)
 
@@ -79,7 +88,7 @@ bench: setup
 docs: setup
 	$(BIN)/python tools/api_pages.py docs/api
 
-wheel: setup
+wheel: setup web
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation
 

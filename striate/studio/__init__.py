@@ -1,0 +1,1 @@
+"""The studio: a local page on which to look into networks, train them, and compare runs."""

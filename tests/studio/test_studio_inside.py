@@ -1,0 +1,175 @@
+"""The Inside screen: what its requests answer, and a reader's path from a picture to one of its pixels."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Visitor, encoded
+from fastapi.testclient import TestClient
+
+from striate.look import Inspection
+from striate.prediction import load
+from striate.studio.inspections import Inspections, draw_sheet, plain, steps_of, tiles
+from striate.studio.studio import Studio
+
+STRIPES = (127 + 90 * np.sin(np.mgrid[:28, :28][0])).astype(np.uint8)
+NOISE = np.random.default_rng(3).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+SMALL = "resnet20_cifar@untrained"
+
+
+def looked(client: TestClient, model: str, picture: np.ndarray) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The answer, and the maps of the strip."""
+    reply = client.post(f"/api/inside/look?model={model}", content=encoded(picture))
+    assert reply.status_code == 200, reply.text
+    told = [
+        (re.search(r"event: (\w+)", block)[1], json.loads(block.partition("data: ")[2])) for block in reply.text.strip().split("\n\n")
+    ]
+    assert [name for name, _ in told][0] == "answer"
+    return told[0][1], [data for name, data in told[1:] if name == "maps"]
+
+
+def test_a_trained_model_answers_as_it_does_elsewhere(client: TestClient) -> None:
+    answer, strip = looked(client, "stripes", STRIPES)
+    tried = client.post("/api/try/predict?model=stripes", content=encoded(STRIPES)).json()
+    assert [each["label"] for each in answer["top"]] == [each["label"] for each in tried["top"]]
+    np.testing.assert_allclose(
+        [each["probability"] for each in answer["top"]], [each["probability"] for each in tried["top"]], rtol=1e-4
+    )
+    assert answer["trained"]
+    assert [each["layer"] for each in strip] == [node["id"] for node in answer["nodes"]]
+    picture = np.frombuffer(base64.b64decode(answer["picture"].partition(",")[2]), np.uint8)
+    assert picture[1:4].tobytes() == b"PNG"
+
+
+def test_the_strip_keeps_signs_and_says_its_scale(client: TestClient, studio: Studio) -> None:
+    answer, strip = looked(client, SMALL, NOISE)
+    assert not answer["trained"]
+    sheet = next(each for each in strip if each["layer"] == "conv1")
+    codes = np.frombuffer(base64.b64decode(sheet["codes"]), np.uint8).reshape(len(sheet["channels"]), *sheet["size"])
+    exact = client.get(f"/api/inside/map?look={answer['look']}&layer=conv1&channel={sheet['channels'][2]}")
+    numbers = np.frombuffer(exact.content, "<f4").reshape(32, 32)
+    # Rounding to 254 steps: half a step, but for the 1 % beyond the scale.
+    within = np.abs(numbers) <= sheet["bound"]
+    assert within.mean() > 0.9
+    found = (codes[2].astype(float) - 128) * sheet["bound"] / 127
+    assert np.abs(found - numbers)[within].max() <= sheet["bound"] / 254 * 1.001
+    assert ((found < 0) <= (numbers < 0)).all()
+
+
+@pytest.mark.parametrize(("layer", "chain"), [("conv1", 0), ("bn1", 1), ("relu", 2)])
+def test_a_number_is_told_with_its_norm_and_relu(client: TestClient, layer: str, chain: int) -> None:
+    answer, _ = looked(client, SMALL, NOISE)
+    assert {"conv1", "bn1", "relu"} <= {node["id"] for node in answer["nodes"]}
+    told = client.get(f"/api/inside/pixel?look={answer['look']}&layer={layer}&unit=3,0,31").json()
+    assert [step["layer"] for step in told["steps"]] == ["conv1", "bn1", "relu"]
+    assert told["asked"] == chain
+    assert all(step["agrees"] for step in told["steps"])
+    first, norm, relu = told["steps"]
+    assert norm["terms"][0]["value"] == first["network"]
+    assert relu["network"] == max(norm["network"], 0)
+    products = sum(each["sum"] for each in first["window"]["channels"]) + first["window"]["rest"]["sum"]
+    assert products + (first["bias"] or 0) == pytest.approx(first["total"], abs=1e-12 * first["absolute_sum"])
+    assert told["field"] == [[0, 2], [30, 32]]
+
+
+def test_the_way_back_ends_at_a_pixel(client: TestClient) -> None:
+    answer, _ = looked(client, SMALL, NOISE)
+    told = client.get(f"/api/inside/pixel?look={answer['look']}&layer=input&unit=2,7,9").json()
+    assert [step["kind"] for step in told["steps"]] == ["input"]
+    pixel = told["pixel"]
+    assert pixel["value"] == NOISE[7, 9, 2]
+    assert (pixel["value"] * pixel["scale"] - pixel["mean"]) / pixel["std"] == pytest.approx(told["steps"][0]["network"], rel=1e-5)
+
+
+def test_what_is_no_picture_no_layer_or_another_browsers_is_explained(client: TestClient, studio: Studio) -> None:
+    bad = client.post("/api/inside/look?model=stripes", content=b"MZ\x90\x00 this program cannot be run in DOS mode")
+    assert bad.status_code == 422
+    assert bad.json()["error"]["what"]
+    assert client.post("/api/inside/look?model=nothing", content=encoded(STRIPES)).status_code == 400
+    unknown = client.post("/api/inside/look?model=resnet19@untrained", content=encoded(STRIPES))
+    assert "resnet18" in unknown.json()["error"]["fix"]
+    answer, _ = looked(client, "stripes", STRIPES)
+    look = answer["look"]
+    wrong = client.get(f"/api/inside/pixel?look={look}&layer=fc9&unit=1").json()["error"]
+    assert "fc9" in wrong["what"]
+    assert "no position" in client.get(f"/api/inside/pixel?look={look}&layer=input&unit=a,b").json()["error"]["what"]
+    assert client.get(f"/api/inside/explain?look={look}&target=3").status_code == 400
+    assert client.get(f"/api/inside/explain?look={look}&target=0&method=magic").status_code == 400
+    other = client.post("/session", json={"token": studio.keys.new_token()})
+    assert other.status_code == 200
+    # The cookie is another one now: what the first browser showed is not the second one's to see.
+    assert client.get(f"/api/inside/pixel?look={look}&layer=input&unit=0,0,0").status_code == 410
+
+
+def test_samples_are_pictures(client: TestClient) -> None:
+    names = client.get("/api/inside/samples").json()
+    assert {"name": "demo-fashion:1", "label": "trouser"} in [{**each, "label": each["label"].lower()} for each in names]
+    for each in names:
+        assert client.get("/api/inside/sample", params={"name": each["name"]}).content[1:4] == b"PNG"
+    assert client.get("/api/inside/sample?name=patterns:0").status_code == 400
+
+
+def test_class_maps_and_the_sanity_check(client: TestClient) -> None:
+    answer, _ = looked(client, SMALL, NOISE)
+    given = f"look={answer['look']}&target={answer['top'][0]['index']}"
+    for method in client.get("/api/inside/models").json()["methods"]:
+        if method["name"] == "occlusion":
+            continue
+        found = np.frombuffer(client.get(f"/api/inside/explain?{given}&method={method['name']}").content, "<f4")
+        assert found.shape == (32 * 32,)
+        assert method["signed"] or found.min() >= 0
+    told = client.get(f"/api/inside/sanity?{given}&method=saliency").text
+    assert "event: progress" in told
+    check = json.loads(told.rpartition("data: ")[2])
+    assert 0 <= check["score"] <= 1
+    assert len(check["layers"]) == 6
+
+
+def test_the_latest_pictures_are_kept_within_the_memory(studio: Studio) -> None:
+    kept = Inspections(studio.shelf)
+    first = kept.look("me", "stripes", encoded(STRIPES))
+    assert kept.look("me", "stripes", encoded(STRIPES)) is first
+    bounded = Inspections(studio.shelf, most=2 * first.inside.memory)
+    looks = [bounded.look("me", "stripes", encoded(np.full((28, 28), k, np.uint8))) for k in range(3)]
+    assert [bounded.find("me", each.id) is not None for each in looks] == [False, True, True]
+    assert bounded.find("you", looks[2].id) is None
+
+
+def test_outputs_of_any_shape_are_drawn() -> None:
+    assert tiles(torch.tensor(1.0)) is None
+    folded = tiles(torch.arange(1.0, 51.0))
+    assert folded is not None
+    assert folded.shape == (1, 7, 8)
+    assert folded.isnan().sum() == 6
+    sheet = draw_sheet(torch.tensor([-2.0, 0.0, float("nan"), float("inf"), 1.0]), 8, 40)
+    assert sheet is not None
+    assert list(sheet.codes)[1:4] == [128, 0, 255]
+    assert sheet.codes[0] < 128 < sheet.codes[4]
+    assert plain({"a": [float("nan"), 1.0]}) == {"a": [None, 1.0]}
+
+
+def test_steps_stop_where_numbers_meet() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            return torch.relu(y) + y
+
+    inside = Inspection(Twice().eval(), torch.randn(1, 1, 5, 5))
+    steps, asked = steps_of(inside, "conv", (0, 1, 1))
+    assert [step.layer for step in steps] == ["conv"]
+    steps, asked = steps_of(inside, ":relu", (0, 1, 1))
+    assert [step.layer for step in steps] == ["conv", ":relu"]
+    assert asked == 1
+    steps, asked = steps_of(inside, ":add", (0, 1, 1))
+    assert [step.layer for step in steps] == [":add"]
