@@ -33,7 +33,7 @@ def finish_run(ready: Prepared, fitted: Fitted, folder: Path, progress: Progress
     write_json(folder / EVALUATION_FILE, scored.to_json())
     card["metrics"] = headline(scored)
     write_bundle(folder / MODEL_FILE, fitted.model.state_dict(), card)
-    write_report(folder, source=ready.source)
+    write_report(folder, source=ready.source, model=model)
     return Run(folder)
 
 

@@ -182,14 +182,16 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
         print_runs(found)
 
 
-def report(run: Path, /) -> None:
+def report(run: Path, /, *, arch: Arch = None) -> None:
     """Write a run's report anew.
 
     One HTML file that needs no network.
 
     Args:
         run: The run's folder.
+        arch: FILE.py:FUNCTION, where the network is your own: for the maps beside its mistakes.
     """
+    from striate.prediction import load
     from striate.report.write import write_report
 
-    print(write_report(run))
+    print(write_report(run, model=load(run, arch=arch) if arch else None))

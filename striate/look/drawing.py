@@ -127,7 +127,7 @@ class Drawing:
         """All maps side by side."""
         named = f" for {self.model.classes[self.target]}" if self.model.classes else ""
         notes = [
-            f"Maps{named}. Orange or light speaks for it, blue against it. Coarse maps lie over the photo, fine ones stand alone."
+            f"Maps{named}. Blue or light speaks for it, orange against it. Coarse maps lie over the photo, fine ones stand alone."
         ]
         sheet = draw_sheet(self._tiles, side=TILE, columns=3, title=title, notes=notes)
         self._write("overview", sheet, "the maps side by side", first=True)

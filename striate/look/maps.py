@@ -72,7 +72,7 @@ def _vector_sheet(values: Values, title: str) -> Image.Image:
 
 def _explained(values: Values, bound: float) -> str:
     beyond = float((np.abs(values) > bound * (1 + 1e-6)).mean())
-    return "Orange is above 0, blue below." + (f" {100 * beyond:.1f} % of the values lie beyond the scale." if beyond else "")
+    return "Blue is above 0, orange below." + (f" {100 * beyond:.1f} % of the values lie beyond the scale." if beyond else "")
 
 
 def filters_picture(module: nn.Module, count: int = SHOWN) -> Image.Image:

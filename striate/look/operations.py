@@ -16,7 +16,7 @@ from striate.columns import times
 from striate.layers import arithmetic_of
 
 Kind = Literal["input", "weighted_sum", "maximum", "normalisation", "pointwise", "moved", "function", "unrecorded"]
-"""What one number of an output is made of: see :class:`striate.look.arithmetic_panel.Arithmetic`."""
+"""What one number of an output is made of: see :class:`striate.look.pixel_arithmetic.Arithmetic`."""
 
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")

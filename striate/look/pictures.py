@@ -1,6 +1,6 @@
 """From numbers to pictures: palettes, heat on a photo, sheets of tiles with a title and a scale, and PNG files.
 
-Two palettes, both readable by the colour-blind: signed values run from blue over a neutral zero to orange, values of one sign
+Two palettes, both readable by the colour-blind: signed values run from orange over a neutral zero to blue, as in the studio, values of one sign
 from black over magenta to yellow, lighter meaning more.
 """
 
@@ -24,7 +24,7 @@ Color = tuple[int, int, int]
 
 PAPER, INK, MUTED = (252, 251, 248), (27, 30, 33), (105, 110, 116)
 SIGNED: tuple[Color, ...] = (
-    (8, 48, 107), (49, 116, 177), (135, 182, 219), (246, 245, 242), (245, 178, 107), (214, 109, 24), (112, 46, 2),
+    (112, 46, 2), (214, 109, 24), (245, 178, 107), (246, 245, 242), (135, 182, 219), (49, 116, 177), (8, 48, 107),
 )  # fmt: skip
 """From -1 over 0 to 1."""
 HEAT: tuple[Color, ...] = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
@@ -44,7 +44,7 @@ def bound_of(values: Values) -> float:
 
 
 def color_signed(values: Values, bound: float) -> Picture:
-    """[..., H, W] -> uint8 [..., H, W, 3]: blue at ``-bound`` and below, neutral at 0, orange at ``bound`` and above."""
+    """[..., H, W] -> uint8 [..., H, W, 3]: orange at ``-bound`` and below, neutral at 0, blue at ``bound`` and above."""
     return _colored(values / (2 * bound) + 0.5, SIGNED)
 
 
@@ -74,7 +74,7 @@ def lay_heat(pixels: Picture, heat: Values, bound: float) -> Picture:
 
 
 def lay_signed(pixels: Picture, values: Values, bound: float) -> Picture:
-    """A photo uint8 [H, W, C], greyed, under signed values [H, W]: blue below zero, orange above, the deeper the farther."""
+    """A photo uint8 [H, W, C], greyed, under signed values [H, W]: orange below zero, blue above, the deeper the farther."""
     faded = (np.repeat(_grey(pixels), 3, axis=2) * 0.6 + 0.4 * 255).astype(np.uint8)
     share = (np.clip(np.abs(values) / bound, 0, 1) ** 0.75 * 0.85)[:, :, None]
     return _blend(faded, color_signed(values, bound), share)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate.report.class_maps import ClassMaps
 from striate.report.run_folder import RunFolder
 from striate.report.scores import Pair, Suspects, cell_members, surest_mistakes
 from striate.report.thumbnails import Thumbnail
@@ -136,7 +137,7 @@ def _most_confused(pairs: Sequence[Pair], num_classes: int) -> list[int]:
 
 
 def mistakes(
-    run: RunFolder, gallery: Gallery, suspects: Suspects | None, thumbnails: Mapping[int, Thumbnail]
+    run: RunFolder, gallery: Gallery, suspects: Suspects | None, thumbnails: Mapping[int, Thumbnail], class_maps: ClassMaps
 ) -> dict[str, Any] | None:
     """The galleries of suspected labels and worst mistakes."""
     predictions = run.predictions
@@ -149,8 +150,9 @@ def mistakes(
         "title": heading if run.kind == "value" else "Mistakes",
         "heading": heading,
         "words": words,
-        "surest": [_picture(run, i, thumbnails, lines(run, i)) for i in gallery.surest],
-        "suspects": [_picture(run, i, thumbnails, _label_lines(run, i)) for i in gallery.suspects],
+        "maps": class_maps,
+        "surest": [_picture(run, i, thumbnails, lines(run, i), class_maps) for i in gallery.surest],
+        "suspects": [_picture(run, i, thumbnails, _label_lines(run, i), class_maps) for i in gallery.suspects],
     }
     if suspects is not None and gallery.suspects:
         count = len(suspects.position)
@@ -159,13 +161,16 @@ def mistakes(
     return found
 
 
-def _picture(run: RunFolder, position: int, thumbnails: Mapping[int, Thumbnail], lines: Lines) -> dict[str, Any]:
+def _picture(
+    run: RunFolder, position: int, thumbnails: Mapping[int, Thumbnail], lines: Lines, class_maps: ClassMaps
+) -> dict[str, Any]:
     assert run.predictions is not None
-    shown = thumbnails.get(position)
+    shown, explained = thumbnails.get(position), class_maps.maps.get(position)
     return {
         "position": position,
         "src": shown.uri if shown else None,
         "pixelated": bool(shown and shown.pixelated),
+        "map": explained,
         "name": str(run.predictions.keys[position]),
         "lines": lines,
     }

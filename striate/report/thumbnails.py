@@ -39,12 +39,21 @@ class Pictures:
     source: Source | None
     absent: str
 
-    def take(self, index: int, key: str) -> Thumbnail | None:
-        """The thumbnail of one sample; None where its file is gone, damaged, or another one by now."""
+    def read(self, index: int, key: str) -> bytes | npt.NDArray[np.uint8] | None:
+        """One sample as its source gives it; None where its file is gone, or another one by now."""
         if self.source is None or not 0 <= index < len(self.source) or self.source.key(index) != key:
             return None
         try:
-            data = self.source.read(index)
+            return self.source.read(index)
+        except (StriateError, OSError):
+            return None
+
+    def take(self, index: int, key: str) -> Thumbnail | None:
+        """The thumbnail of one sample; None where it cannot be read, or is damaged."""
+        data = self.read(index, key)
+        if data is None:
+            return None
+        try:
             picture = decode(data, channels=3, name=key, min_side=SIDE) if isinstance(data, bytes) else data
         except (StriateError, OSError):
             return None

@@ -13,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from striate import __version__
 from striate.data.source import Source
 from striate.files import write_text
+from striate.prediction import Model
 from striate.report import galleries, inputs, panels
+from striate.report.class_maps import explain_mistakes
 from striate.report.findings import diagnose
 from striate.report.run_folder import RunFolder, read_run
 from striate.report.scores import class_row, confused_pairs, likely_label_errors
@@ -40,12 +42,13 @@ SECTIONS = {
 """Every section by its id; one without content is left out."""
 
 
-def write_report(run_dir: str | Path, source: Source | str | Path | None = None) -> Path:
+def write_report(run_dir: str | Path, source: Source | str | Path | None = None, model: Model | None = None) -> Path:
     """Writes the report of a run into its folder, whole or not at all.
 
     Args:
         run_dir: a run folder; without ``evaluation.json`` or ``predictions.npz`` the sections they feed are left out.
         source: the data of the run, or where they are now; None: where they were. Out of reach, the report has no pictures.
+        model: the run's, for Grad-CAM beside its mistakes; None: that in its folder. A network of your own has to be given.
 
     Returns:
         The path of ``report.html``: one file of at most about 5 MB.
@@ -56,7 +59,7 @@ def write_report(run_dir: str | Path, source: Source | str | Path | None = None)
         Failed: the file could not be written.
     """
     run = read_run(Path(run_dir))
-    html = _templates().get_template("report.html.j2").render(_context(run, source))
+    html = _templates().get_template("report.html.j2").render(_context(run, source, model))
     path = run.path / REPORT_FILE
     # A file name that is not UTF-8 holds lone surrogates, which no page can.
     write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
@@ -77,7 +80,7 @@ def _script() -> str:
     return "\n".join(_templates().get_template(name).render() for name in ("base.js.j2", "report.js.j2"))
 
 
-def _context(run: RunFolder, source: Source | str | Path | None) -> dict[str, Any]:
+def _context(run: RunFolder, source: Source | str | Path | None, model: Model | None) -> dict[str, Any]:
     """Everything the template reads."""
     diagnosis, confusion, predictions = diagnose(run), run.confusion, run.predictions
     rows = [class_row(score) for score in (run.evaluation or {}).get("per_class", [])]
@@ -85,12 +88,13 @@ def _context(run: RunFolder, source: Source | str | Path | None) -> dict[str, An
     suspects = likely_label_errors(predictions) if run.kind == "label" and predictions is not None else None
     pictures = open_pictures(run, source)
     gallery = galleries.plan(run, confusion, pairs, suspects)
-    thumbnails = collect(pictures, run, gallery.wanted, BUDGET)
+    class_maps = explain_mistakes(run, pictures, gallery.suspects + gallery.surest, model)
+    thumbnails = collect(pictures, run, gallery.wanted, BUDGET - class_maps.size)
     shares = inputs.time_shares(run)
     content: dict[str, Any] = {
         "curves": panels.curves(run, diagnosis),
         "confusion": galleries.confusion(run, confusion, pairs, gallery, thumbnails, pictures.absent),
-        "mistakes": galleries.mistakes(run, gallery, suspects, thumbnails),
+        "mistakes": galleries.mistakes(run, gallery, suspects, thumbnails, class_maps),
         "classes": sorted(rows, key=lambda row: (row.support == 0, row.recall))[:MOST_ROWS],
         "calibration": panels.calibration(run),
         "numbers": panels.scatter(run),

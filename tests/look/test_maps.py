@@ -68,8 +68,8 @@ def test_palettes_are_told_apart_without_colour() -> None:
     assert above == sorted(above, reverse=True)
     middle = SIGNED[len(SIGNED) // 2]
     assert max(middle) - min(middle) < 8
-    assert all(blue > red for red, _, blue in SIGNED[:3])
-    assert all(red > blue for red, _, blue in SIGNED[4:])
+    assert all(red > blue for red, _, blue in SIGNED[:3])
+    assert all(blue > red for red, _, blue in SIGNED[4:])
 
 
 def test_colours_of_values() -> None:
@@ -95,7 +95,7 @@ def test_heat_lies_on_the_photo_pixel_by_pixel() -> None:
     changed = (laid != without).any(axis=2)
     assert np.argwhere(changed).tolist() == [[2, 5]]
     assert laid.shape == signed.shape == (9, 7, 3)
-    assert int(signed[2, 5, 2]) > int(signed[2, 5, 0])  # below zero: blue
+    assert int(signed[2, 5, 0]) > int(signed[2, 5, 2])  # below zero: orange
     grey = lay_heat(photo[:, :, :1], heat, 1.0)
     assert grey.shape == (9, 7, 3)
 
