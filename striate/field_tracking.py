@@ -25,6 +25,7 @@ _STAY = {
     _aten.hardtanh_.default,
     _aten.split.Tensor,
     _aten.split_with_sizes.default,
+    _aten.stack.default,
     _aten._unsafe_view.default,
     _aten.view.default,
 }
