@@ -1,7 +1,7 @@
 # make demo   the environment, a network trained on real images, its report      make test   the environment and the whole suite
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup web page demo test check test-all lint parity bench docs wheel wheel-test clean
+.PHONY: help setup web page demo test check test-all lint parity bench bench-accuracy docs wheel wheel-test clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,7 @@ help:
 	@echo "make parity     every network against torchvision's and timm's, in an environment of its own"
 	@echo "make web        the studio's page (takes Node.js, or gets it as a Python package)"
 	@echo "make setup      the environment alone        make docs        API pages under docs/api"
-	@echo "make bench      the benchmarks               make wheel-test  the wheel in an empty environment"
+	@echo "make bench      beside peers (hours)         make wheel-test  the wheel in an empty environment"
 
 setup: $(VENV)/installed
 
@@ -55,10 +55,12 @@ check: lint
 
 test: lint page
 	@tools/browser.sh
+	@tools/ort_web.sh
 	$(PYTEST)
 
 test-all: lint page
 	@tools/browser.sh
+	@tools/ort_web.sh
 	STRIATE_TEST_ALL=1 $(PYTEST)
 
 # Beside the project's own environment, whose packages it reads: these two alone are new, without what they would bring along.
@@ -74,11 +76,23 @@ $(PARITY)/installed: $(VENV)/installed Makefile
 parity: setup $(PARITY)/installed
 	$(PARITY)/bin/python -m pytest tests/parity
 
-# Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`.
+# Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`. PHOTOS: a folder of
+# any photos, which JPEGs of stated size are made of; without it, what needs photos is left out.
 MNIST ?= mnist:
 FASHION ?= fashion:
+PHOTOS ?=
 
+# Side by side with peers, some hours on two cores; a stopped one goes on where it was. See benchmarks/README.md.
 bench: setup
+	$(BIN)/python -m benchmarks.train_small $(FASHION) --model fashion_cnn --calibrate-epochs
+	$(BIN)/python -m benchmarks.train_small $(FASHION) --model fashion_cnn
+	$(BIN)/python -m benchmarks.train_small $(MNIST) --model lenet5 --calibrate-epochs
+	$(BIN)/python -m benchmarks.train_small $(MNIST) --model lenet5
+	$(BIN)/python -m benchmarks.train_large $(if $(PHOTOS),--photos $(PHOTOS))
+	$(if $(PHOTOS),$(BIN)/python -m benchmarks.input --photos $(PHOTOS) --waiting,@echo "benchmarks.input needs photos: make bench PHOTOS=FOLDER")
+	$(BIN)/python -m benchmarks.scale
+
+bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model lenet5 --out runs/bench/lenet5
 	$(BIN)/python -m benchmarks.accuracy $(FASHION) --model fashion_cnn --out runs/bench/fashion_cnn
 	$(BIN)/striate train $(MNIST) --model lenet5 --recipe mlp --out runs/bench/lenet5-plain
