@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from striate import machine
 from striate.architecture_file import is_architecture_file
+from striate.backends.opening import is_artefact, open_artefact
 from striate.bundle import MODEL_FILE, read_bundle
 from striate.data.decode import ImageError
 from striate.data.preprocess import Preprocess
@@ -71,9 +72,24 @@ class Model:
         return module
 
     @property
+    def decoder(self) -> Decoder:
+        """How the raw outputs are read."""
+        return self._decoder
+
+    @property
     def is_torch(self) -> bool:
         """Whether the network is a torch module, not an exported graph."""
         return hasattr(self._network, "module")
+
+    def fastest(self, goal: Literal["latency", "throughput"] = "throughput", backend: str = "auto", **options: Any) -> Model:
+        """The same model, run by what is fastest on this machine among the backends and precisions that agree with it.
+
+        They are exported, judged and timed once; artefacts and answer stay in the cache. ``info["chosen"]`` says which and why.
+        Arguments and what is raised: see :func:`striate.exporting.fastest.fastest`.
+        """
+        from striate.exporting.fastest import fastest
+
+        return fastest(self, goal, backend, **options)
 
     def predict(
         self, inputs: Input | Iterable[Input], top: int = 5, batch: int = BATCH, workers: int | None = None
@@ -153,11 +169,12 @@ def load(
     """Opens a model: every byte is checked before a weight reaches the network.
 
     Args:
-        path: a run folder, or the model's file; with ``weights`` the name of a network.
+        path: a run folder, the model's file, or what `striate export` wrote of one (torch is then imported for a .pt2 alone);
+            with ``weights`` the name of a network.
         module: the network to put the weights into, where striate does not know it. It is changed in place.
         arch: instead, what builds it: ``FILE.py:FUNCTION``, or a function that takes ``num_classes``, ``in_channels`` and
             ``input_size`` (those of them that it names). The name of a network opens another tool's weights as its own.
-        device: where the network runs: ``cpu``, ``cuda``.
+        device: where the network runs: ``cpu``, ``cuda``; an exported graph on the CPU alone.
         weights: a file of any tool, or the name of published ones (``imagenet``), see :func:`striate.build`.
         progress: told how far a download is.
 
@@ -167,6 +184,13 @@ def load(
             ``module`` nor ``arch`` is given.
         Failed: published weights are not here, and cannot be downloaded.
     """
+    if is_artefact(path) and weights is None:
+        if module is not None or arch is not None:
+            raise UsageError("An exported graph brings its own network", where=path, fix="leave the other one out")
+        if device != "cpu":
+            raise UsageError(f"An exported graph runs on the CPU, not on {device}", where=path)
+        network, info = open_artefact(path)
+        return Model(network, info, Path(path))
     named = isinstance(arch, str) and not is_architecture_file(arch)
     if weights is not None:
         if arch is not None or module is not None:
@@ -181,8 +205,8 @@ def load(
     _read_card(info, path)
     from striate.torch_network import restore_module
 
-    network = restore_module(path, info, state, module, None if named else arch)
-    return Model.from_module(network.to(machine.usable_device(device)), info, path)
+    restored = restore_module(path, info, state, module, None if named else arch)
+    return Model.from_module(restored.to(machine.usable_device(device)), info, path)
 
 
 def _read_pretrained(name: str, weights: str | Path, progress: Progress | None) -> tuple[dict[str, Any], dict[str, Any], Path]:

@@ -78,6 +78,8 @@ def predict(
     batch: Count = 64,
     workers: Workers = None,
     device: Device = "cpu",
+    backend: Literal["auto", "torch", "onnx", "openvino"] | None = None,
+    data: str | None = None,
 ) -> int:
     """Say what is on images.
 
@@ -85,7 +87,7 @@ def predict(
     image may show several classes, those that it is not taken to show stand in brackets.
 
     Args:
-        model: A run's folder, a model.safetensors, or with --weights a network by name.
+        model: A run's folder, a model.safetensors, what `striate export` wrote, or with --weights a network by name.
         paths: Files, folders, globs, or - for a list of names on standard input, one a line.
         weights: imagenet, imagenet-v2 or cifar10 (published ones, downloaded where they are not here), or a file.
         arch: FILE.py:FUNCTION, where the network is your own; a network by name, where the model is another tool's file.
@@ -95,6 +97,9 @@ def predict(
         batch: Images at once.
         workers: Decoding threads.
         device: cpu or cuda.
+        backend: What runs the model. auto: whatever is fastest on this machine for this --batch, among what agrees with the
+            model; it is exported, judged and timed once, and kept. Without it: PyTorch, or the exported file that was named.
+        data: With --backend: labelled images to judge by. Without it: the run's validation images.
     """
     from striate.prediction_inputs import expand_inputs
 
@@ -102,8 +107,13 @@ def predict(
         raise UsageError("No images to look at", fix="striate predict MODEL PATHS...; - reads their names from standard input")
     if csv and json:
         raise UsageError("--csv and --json are two forms of the same answer", fix="give one of them")
+    if data and not backend:
+        raise UsageError("--data is what --backend judges by", fix="leave it out, or add --backend auto")
     with listening() as progress:
-        opened = _load(model, weights, arch, device, progress)
+        if backend is None:
+            opened = _load(model, weights, arch, device, progress)
+        else:
+            opened = _load_fastest(model, weights, arch, device, backend, batch, data, progress)
     answers = opened.predict_iter(expand_inputs(paths, sys.stdin), top=top, batch=batch, workers=workers)
     return 1 if print_predictions(answers, opened.kind, top, csv, json) else 0
 
@@ -114,6 +124,26 @@ def _load(path: Path, weights: str | None, arch: str | None, device: str, progre
     from striate.prediction import load
 
     opened = load(path, arch=arch, device=device, weights=weights, progress=progress)
+    if "torch" in sys.modules:
+        machine.tune()
+    return opened
+
+
+def _load_fastest(
+    path: Path, weights: str | None, arch: str | None, device: str, backend: str, batch: int, data: str | None, progress: Progress
+) -> Model:
+    """What runs the model fastest here; torch is loaded, and tuned, only where nothing is known of it yet, or where it won."""
+    from striate import machine
+    from striate.exporting.fastest import fastest, is_remembered
+    from striate.prediction import load
+
+    if device != "cpu":
+        raise UsageError(f"--backend chooses what runs on the CPU, not on {device}", fix="leave one of the two out")
+    goal: Literal["latency", "throughput"] = "latency" if batch == 1 else "throughput"
+    if weights is not None or not is_remembered(path, goal, backend):
+        machine.tune()
+    model = load(path, arch=arch, weights=weights, progress=progress) if weights is not None else path
+    opened = fastest(model, goal, backend, data=data, arch=arch, progress=progress)
     if opened.is_torch:
         machine.tune()
     return opened

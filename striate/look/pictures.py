@@ -1,7 +1,7 @@
 """From numbers to pictures: palettes, heat on a photo, sheets of tiles with a title and a scale, and PNG files.
 
-Two palettes, both readable by the colour-blind: signed values run from orange over a neutral zero to blue, as in the studio, values of one sign
-from black over magenta to yellow, lighter meaning more.
+Two palettes, both readable by the colour-blind: signed values run from orange over a neutral zero to blue, as in the studio;
+values of one sign from black over magenta to yellow, lighter meaning more.
 """
 
 from __future__ import annotations

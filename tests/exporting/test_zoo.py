@@ -1,0 +1,57 @@
+"""Every network of the zoo passes the fp32 gate as ONNX: one of a family, and in the thorough suite all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import FRUIT, card
+from trained_run import write_photos
+from zoo_names import EVERY, SIBLINGS
+
+from striate.data.formats import open_source
+from striate.data.preprocess import Preprocess
+from striate.exporting.conversion import CONVERTERS, Pair, order_for
+from striate.exporting.gate import judge
+from striate.exporting.images import LabelledImages
+from striate.prediction import Model
+from striate.tasks.classify import Classify
+from striate.zoo import MODELS, build
+
+FULL = {"resnet50", "mobilenet_v2"}
+"""At their own size; the others, where they take any, at 64 pixels: the graph is the same, and runs sooner."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if EVERY or name not in SIBLINGS or name in FULL]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> LabelledImages:
+    source = open_source(write_photos(tmp_path_factory.mktemp("zoo") / "data", each=3))
+    return LabelledImages(source, np.arange(len(source)), "all")
+
+
+def of_zoo(name: str) -> Model:
+    """A network with weights by chance, and statistics that are not those it began with."""
+    variant = MODELS[name]
+    small = [min(side, max(least, 64)) for side, least in zip(variant.input_size, variant.min_size, strict=True)]
+    size = variant.input_size if variant.fixed_size or name in FULL else (small[0], small[1])
+    torch.manual_seed(0)
+    network = build(name, num_classes=3, input_size=size).eval()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            torch.nn.init.normal_(part.running_mean, std=0.1)
+            torch.nn.init.uniform_(part.running_var, 0.5, 1.5)
+    preprocess = Preprocess.for_variant(variant, size)
+    return Model.from_module(network, card(Classify(FRUIT), preprocess, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_passes_the_gate_as_onnx(name: str, photos: LabelledImages, tmp_path: Path) -> None:
+    model = of_zoo(name)
+    pair = Pair.at(tmp_path / name, "onnx")
+    CONVERTERS["onnx", "fp32"](order_for(model, "onnx", "fp32"), pair)
+    verdict = judge(model, pair, photos, "fp32")
+    assert verdict.status == "passed", "\n".join(f"{row.name}: {row.measured}" for row in verdict.checks if not row.passed)
