@@ -14,7 +14,10 @@ import torch
 def seed_for(seed: int, step: int, name: str, turn: int) -> None:
     """Seeds torch, NumPy and ``random`` as a function of the position in the run, so that a resume needs no stored state."""
     value = int.from_bytes(blake2b(f"{seed}/{step}/{name}/{turn}".encode(), digest_size=8).digest(), "little")
-    torch.manual_seed(value)
+    # Not torch.manual_seed: for each accelerator that is not there it notes where it was called from, 0.3 ms a step in all.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(value)
     np.random.seed(value & 0xFFFFFFFF)
     random.seed(value)
 

@@ -224,6 +224,7 @@ class _Fit:
     def _end_epoch(self, clock: EpochClock) -> None:
         state, recipe = self.state, self.recipe
         last = state.epoch + 1 == self.resolved.epochs
+        seconds, images_per_second = clock.seconds, clock.images_per_second
         figures: dict[str, float] = {}
         if last or (state.epoch + 1) % recipe.validate_every == 0:
             figures = self._validate()
@@ -234,7 +235,8 @@ class _Fit:
             "epoch": state.epoch + 1,
             "step": state.global_step,
             "seconds": round(clock.seconds, 3),
-            "images_per_second": round(clock.images_per_second, 1),
+            "training_seconds": round(seconds, 3),
+            "images_per_second": round(images_per_second, 1),
             "input_seconds": round(clock.waited, 3),
             "lr": state.lr,
             "train": state.mean_losses(),

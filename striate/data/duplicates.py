@@ -32,6 +32,11 @@ HASHED, THUMBNAIL = Preprocess((8, 9), channels=1), Preprocess((16, 16), channel
 TILE = (64, 4096)
 """Rows and columns of hashes that are compared at once: what stays in a core's cache."""
 
+SCAN = 16
+"""From this share of all pairs on (1 / SCAN), looking candidates up costs more than comparing each with each."""
+PORTION = 8192
+"""Candidates whose thumbnails are compared at once, or a few more."""
+
 MAX_CANDIDATES, MAX_PARTNERS = 256, 32
 """For each picture: pairs looked at in one tile, and duplicates after it that end the search. Both only bound the work
 where thousands of pictures are alike, and keep their chain whole."""
@@ -81,28 +86,29 @@ def difference_hash(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tuple[list[Near], Likeness]:
     """All pairs i < j that are near duplicates, and what counted as near.
 
-    Every hash is compared with every other, in blocks on all cores: about 5 s for 100,000 pictures on two.
-
     Args:
         hashes: uint64 [N].
         thumbnails: uint8 [N, 256].
     """
     likeness = _likeness(hashes, thumbnails)
-    coarse = _coarse(thumbnails)
-
-    workers = machine.num_cores()
+    neighbours, coarse, workers = _Neighbours(hashes, likeness.bits), _coarse(thumbnails), machine.num_cores()
 
     def search(start: int, stop: threading.Event) -> list[Near]:
         found, partners = [], np.zeros(TILE[0], dtype=np.int64)
-        for i, j in _close(hashes, start, likeness.bits):
+        for i, j, turn in neighbours.candidates(start):
             wanting = partners[i - start] < MAX_PARTNERS
-            i, j = i[wanting], j[wanting]
+            i, j, turn = i[wanting], j[wanting], turn[wanting]
             steps = coarse[i] - coarse[j]
             # Half the squared distance of any projection is at most 1 - correlation: most pairs need no closer look.
             possible = np.einsum("nk,nk->n", steps, steps) / 2 <= likeness.difference + 1e-5
-            i, j = i[possible], j[possible]
+            i, j, turn = i[possible], j[possible], turn[possible]
             differences = _differences(thumbnails, i, j)
             near = differences <= likeness.difference
+            # What a row finds in the turn after the one that gave it enough partners is not looked for.
+            each = np.zeros((TILE[0], int(turn.max(initial=0)) + 1), dtype=np.int64)
+            np.add.at(each, (i[near] - start, turn[near]), 1)
+            before = partners[:, None] + np.cumsum(each, axis=1) - each
+            near &= before[i - start, turn] < MAX_PARTNERS
             i, j, differences = i[near], j[near], differences[near]
             partners += np.bincount(i - start, minlength=TILE[0])
             bits = np.bitwise_count(hashes[i] ^ hashes[j])
@@ -119,25 +125,84 @@ def _likeness(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], sample:
     rows = np.arange(len(hashes)) if len(hashes) <= sample else np.linspace(0, len(hashes) - 1, sample).astype(np.int64)
     hashes, thumbnails = hashes[rows], thumbnails[rows]
     collisions = confirmed = 0
+    neighbours = _Neighbours(hashes, 3)
     for start in range(0, len(rows), TILE[0]):
-        for i, j in _close(hashes, start, 3):
+        for i, j, _ in neighbours.candidates(start):
             collisions += len(i)
             confirmed += int((_differences(thumbnails, i, j) <= SAME_SCENE.difference).sum())
     return SAME_PICTURE if collisions > enough and confirmed < 0.2 * collisions else SAME_SCENE
 
 
-def _close(hashes: NDArray[np.uint64], start: int, bits: int) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs i < j at most ``bits`` apart, i in the tile's rows from ``start`` on; no pair in two portions."""
-    rows, columns = TILE
-    for left in range(start, len(hashes), columns):
-        distances = np.bitwise_count(hashes[start : start + rows, None] ^ hashes[None, left : left + columns])
-        i, j = np.divmod(np.flatnonzero(distances <= bits), distances.shape[1])
-        upper = i + start < j + left
-        i, j = i[upper] + start, j[upper] + left
-        # A few of each row at a time, for the search of a row ends with enough partners.
-        portion = (np.arange(len(i)) - np.searchsorted(i, i)) // MAX_PARTNERS
-        for number in range(min(MAX_CANDIDATES // MAX_PARTNERS, int(portion.max(initial=-1)) + 1)):
-            yield i[portion == number], j[portion == number]
+class _Neighbours:
+    """Finds every pair of hashes at most ``bits`` apart without comparing each with each.
+
+    Of ``num`` groups that the 64 bits are dealt into, one differs in at most ``bits // num`` (the pigeonhole principle;
+    multi-index hashing: M. Norouzi, A. Punjani, D. Fleet 2012, arXiv:1307.2982). A group's bits are a key: equal keys, and
+    where that quotient is 1 also keys one bit away, are found in a sorted array.
+    """
+
+    def __init__(self, hashes: NDArray[np.uint64], bits: int) -> None:
+        self.hashes, self.bits = hashes, bits
+        num_groups = bits + 1 if bits < 4 else bits // 2 + 1
+        planes = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
+        # Bits that nearly all pictures share tell none apart: each group gets its share of those that do.
+        order = np.argsort(np.abs(2 * planes.sum(axis=0, dtype=np.int64) - len(hashes)), kind="stable")
+        self.groups: list[tuple[Ints, Ints, Ints]] = []
+        for group in range(num_groups):
+            members = order[group::num_groups]
+            key = np.zeros(len(hashes), dtype=np.int64)
+            for place, plane in enumerate(members):
+                key |= planes[:, plane].astype(np.int64) << place
+            flips = np.append(0, 1 << np.arange(len(members) if bits // num_groups else 0))
+            self.groups.append((key, np.sort(key * len(hashes) + np.arange(len(hashes))), flips))
+
+    def candidates(self, start: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Pairs i < j, i in the ``TILE[0]`` rows from ``start`` on, and the turn of each: a row comes with a few at a time.
+
+        Of each row, ``MAX_CANDIDATES`` in a tile of columns. Turns begin anew in each portion; no pair is in two.
+        """
+        row, j = np.divmod(self._near(start), len(self.hashes))  # a row a tile
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        turn = row // TILE[0] * (MAX_CANDIDATES // MAX_PARTNERS) + place // MAX_PARTNERS
+        in_turns = np.argsort(turn, kind="stable")
+        in_turns = in_turns[place[in_turns] < MAX_CANDIDATES]
+        i, j, turn = row[in_turns] % TILE[0] + start, j[in_turns], turn[in_turns]
+        first = 0
+        while first < len(turn):
+            last = int(np.searchsorted(turn, turn[min(first + PORTION, len(turn)) - 1], side="right"))
+            yield i[first:last], j[first:last], turn[first:last] - turn[first]
+            first = last
+
+    def _near(self, start: int) -> Ints:
+        """(tile * TILE[0] + i - start) * N + j for each pair, ascending."""
+        rows, num = np.arange(start, min(start + TILE[0], len(self.hashes))), len(self.hashes)
+        spans = []
+        for key, pairs, flips in self.groups:
+            wanted = (key[rows, None] ^ flips) * num
+            low = np.searchsorted(pairs, (wanted + rows[:, None] + 1).reshape(-1))
+            spans.append((pairs, low, np.searchsorted(pairs, (wanted + num).reshape(-1)) - low))
+        if sum(int(counts.sum()) for _, _, counts in spans) > len(rows) * (num - start) // SCAN:
+            return self._scan(rows)
+        found = []
+        for pairs, low, counts in spans:
+            i = np.repeat(rows - start, counts.reshape(len(rows), -1).sum(axis=1))
+            j = pairs[np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(len(i))] % num
+            close = np.bitwise_count(self.hashes[start:][i] ^ self.hashes[j]) <= self.bits
+            i, j = i[close], j[close]
+            found.append(((j - start) // TILE[1] * TILE[0] + i) * num + j)
+        codes = np.sort(np.concatenate(found))
+        return codes[np.diff(codes, prepend=-1) > 0]  # a pair may be near in several groups
+
+    def _scan(self, rows: Ints) -> Ints:
+        found, num = [], len(self.hashes)
+        for tile, left in enumerate(range(int(rows[0]), num, TILE[1])):
+            distances = np.bitwise_count(self.hashes[rows, None] ^ self.hashes[None, left : left + TILE[1]])
+            i, j = np.divmod(np.flatnonzero(distances <= self.bits), distances.shape[1])
+            upper = i + rows[0] < j + left
+            i, j = i[upper], j[upper]
+            few = np.arange(len(i)) - np.searchsorted(i, i) < MAX_CANDIDATES
+            found.append((tile * TILE[0] + i[few]) * num + j[few] + left)
+        return np.concatenate(found)
 
 
 def _coarse(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:

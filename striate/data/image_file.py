@@ -239,7 +239,24 @@ def facts_of(data: bytes, image: ImageFile.ImageFile) -> ImageFacts:
 
 def may_have_exif(data: bytes) -> bool:
     """Whether the words that EXIF or XMP begin with occur at all: spares most files the parsing."""
-    return any(word in data for word in (b"Exif\0", b"EXIF", b"eXIf", b"exif", b"tiff:Orientation"))
+    head = data[: _jpeg_header(data)] if data[:2] == b"\xff\xd8" else data
+    return any(word in head for word in (b"Exif\0", b"EXIF", b"eXIf", b"exif", b"tiff:Orientation"))
+
+
+def _jpeg_header(data: bytes) -> int:
+    """Where the first scan of a JPEG begins (ITU-T T.81, B.1.1), behind which nobody looks for EXIF; its end, where unclear."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xDA:
+            return place
+        if marker == 0xFF:  # a fill byte
+            place += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD9:  # those without a length
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return len(data)
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
