@@ -6,15 +6,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import ROOT, Ended
 
 # Small tensors: OpenMP's barriers cost more than a second thread brings, and xdist runs a worker a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -39,15 +37,6 @@ def chromium() -> str:
 def thorough() -> bool:
     """Whether every variant and fault is wanted: ``make test-all`` sets ``STRIATE_TEST_ALL``."""
     return os.environ.get("STRIATE_TEST_ALL") == "1"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command line that has ended: its exit status and what it printed."""
-
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Ended
+from command_line import ROOT, Ended
 
 from striate import zoo
 from striate.catalogue import Comparison, Page, catalogue, catalogue_text, page

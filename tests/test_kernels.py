@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Ended
+from command_line import Ended
 from numpy.typing import NDArray
 from PIL import Image
 

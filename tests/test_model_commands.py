@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ended
+from command_line import Ended
 from small_models import FRUIT, MeanColour, colour_card, plain, write_colour_model
 
 from striate.errors import UsageError

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Ended
+from command_line import Ended
 from torch import nn
 
 from striate.cli.options import take_fields

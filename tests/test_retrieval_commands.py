@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Ended
+from command_line import Ended
 from PIL import Image
 from small_models import FRUIT, card, noise, write_colour_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ended
+from command_line import Ended
 
 from striate.errors import Refused, StriateError, UsageError
 from striate.report import write_report

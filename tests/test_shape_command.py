@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ended
+from command_line import Ended
 
 from striate.arithmetic import (
     Convolution,

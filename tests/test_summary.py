@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Ended
+from command_line import Ended
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -127,8 +127,9 @@ class _MapWatch(TorchFunctionMode):
 
     def __enter__(self) -> _MapWatch:
         for each in self._paths:
-            self._hooks.append(each.register_forward_pre_hook(self._enter))
-            self._hooks.append(each.register_forward_hook(self._leave))
+            # Functions, not methods: another thread's deep copy of the module copies a method's object, tensors and all.
+            self._hooks.append(each.register_forward_pre_hook(lambda module, _: self._enter(module)))
+            self._hooks.append(each.register_forward_hook(lambda _module, _inputs, _output: self._leave()))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -137,11 +138,11 @@ class _MapWatch(TorchFunctionMode):
         for hook in self._hooks:
             hook.remove()
 
-    def _enter(self, each: nn.Module, _inputs: Any) -> None:
+    def _enter(self, each: nn.Module) -> None:
         if threading.get_ident() == self._thread:
             self._at_work.append(each)
 
-    def _leave(self, _each: nn.Module, _inputs: Any, _output: Any) -> None:
+    def _leave(self) -> None:
         if threading.get_ident() == self._thread:
             self._at_work.pop()
 

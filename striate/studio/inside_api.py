@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -18,22 +19,16 @@ from starlette.concurrency import run_in_threadpool
 from striate.errors import UsageError, nearest
 from striate.studio.events import Event, Work, stream
 from striate.studio.guard import key_of, port_of
-from striate.studio.inspections import (
-    UNTRAINED,
-    Inspections,
-    Look,
-    Sheet,
-    draw_sheet,
-    plain,
-    scores_of,
-    steps_of,
-)
+from striate.studio.inspections import UNTRAINED, Inspections, Look, draw_sheet, plain, scores_of, steps_of
 from striate.studio.shelf import BETWEEN
 from striate.studio.studio import Here
 
+if TYPE_CHECKING:
+    from striate.look.pixel_arithmetic import Arithmetic
+
 router = APIRouter(prefix="/api/inside")
 
-STRIP, STRIP_SIDE = 8, 40
+STRIP, STRIP_SIDE = 12, 40
 """Maps a layer in the strip, and their longest side in pixels."""
 SHEET_SIDE = 56
 
@@ -46,17 +41,9 @@ TOP = 10
 DRAWS, STEPS = 3, 6
 """Of the sanity check."""
 
-_making = threading.Lock()
 
-
-def _inspections(request: Request, studio: Here) -> Inspections:
-    """Those of this start of the studio: made when first asked for."""
-    state = request.app.state
-    with _making:
-        if not hasattr(state, "inspections"):
-            state.inspections = Inspections(studio.shelf)
-    inspections: Inspections = state.inspections
-    return inspections
+def _inspections(studio: Here) -> Inspections:
+    return studio.inspections
 
 
 Kept = Annotated[Inspections, Depends(_inspections)]
@@ -129,7 +116,7 @@ async def look(model: str, request: Request, kept: Kept) -> StreamingResponse:
         for node in looked.inside.graph.nodes:
             sheet = await run_in_threadpool(draw_sheet, looked.inside.values(node.id), STRIP, STRIP_SIDE)
             if sheet is not None:
-                yield "maps", {"layer": node.id, **_sheet_json(sheet)}
+                yield "maps", {"layer": node.id, **sheet.to_json()}
 
     return stream(events())
 
@@ -138,7 +125,7 @@ async def look(model: str, request: Request, kept: Kept) -> StreamingResponse:
 def sheet(layer: str, looked: Looked, count: int = Query(64, ge=1, le=4096), output: int = 0) -> dict[str, Any] | None:
     """The strongest maps of one layer; null: its output is no picture."""
     found = draw_sheet(looked.inside.values(layer, output), count, SHEET_SIDE)
-    return found and _sheet_json(found)
+    return None if found is None else found.to_json()
 
 
 @router.get("/map")
@@ -158,7 +145,7 @@ def pixel(layer: str, unit: str, looked: Looked, output: int = 0, limit: int = Q
     place = _unit(unit)
     steps, asked = steps_of(looked.inside, layer, place, output)
     return {
-        "steps": plain([step.to_json(limit) for step in steps]),
+        "steps": [_step_json(step, limit) for step in steps],
         "asked": asked,
         "pixel": _pixel(looked, layer, place),
         "field": _box(looked, layer, place, output),
@@ -172,13 +159,15 @@ def field(layer: str, unit: str, looked: Looked, output: int = 0) -> list[list[i
 
 
 @router.get("/explain")
-def explain(looked: Looked, target: int, method: str = "grad_cam") -> Response:
+def explain(looked: Looked, kept: Kept, target: int, method: str = "grad_cam") -> Response:
     """What in the picture speaks for a class: [H, W] as ``/map`` gives it."""
-    return _floats(_explanation(method).explain(looked.model.module, looked.image, _class(looked, target)))
+    way, place = _explanation(method).explain, _class(looked, target)
+    with kept.explaining(looked) as network:
+        return _floats(way(network, looked.image, place))
 
 
 @router.get("/sanity")
-def sanity(looked: Looked, target: int, method: str = "grad_cam") -> StreamingResponse:
+def sanity(looked: Looked, kept: Kept, target: int, method: str = "grad_cam") -> StreamingResponse:
     """``progress``, then the ``sanity`` check of an explanation; it ends when nobody listens any more."""
     chosen, place = _explanation(method).explain, _class(looked, target)
     left = threading.Event()
@@ -196,7 +185,9 @@ def sanity(looked: Looked, target: int, method: str = "grad_cam") -> StreamingRe
             done += 1
             return chosen(module, image, k)
 
-        found = sanity_check(looked.model.module, looked.image, counted, place, steps=STEPS, draws=DRAWS)
+        with kept.explaining(looked) as network:
+            alone = copy.deepcopy(network)
+        found = sanity_check(alone, looked.image, counted, place, steps=STEPS, draws=DRAWS)
         told: dict[str, Any] = plain({**asdict(found), "score": found.score, "verdict": found.verdict})
         return told
 
@@ -236,7 +227,7 @@ def _unit(text: str) -> tuple[int, ...]:
 
 def _box(looked: Look, layer: str, unit: tuple[int, ...], output: int) -> list[list[int]] | None:
     box = looked.inside.receptive_field(layer, unit, output)
-    return box and [list(side) for side in box]
+    return None if box is None else [list(side) for side in box]
 
 
 def _pixel(looked: Look, layer: str, unit: tuple[int, ...]) -> dict[str, Any] | None:
@@ -272,13 +263,17 @@ def _answer(looked: Look, name: str) -> dict[str, Any]:
     return answer
 
 
+def _step_json(step: Arithmetic, limit: int) -> dict[str, Any]:
+    """With what the page needs to name the position of a number in a window: the dimensions that the window does not cover."""
+    described: dict[str, Any] = plain(step.to_json(limit))
+    if step.window is not None:
+        described["window"]["fixed"] = list(step.window.fixed)
+    return described
+
+
 def _node_json(node: dict[str, Any]) -> dict[str, Any]:
     kept = ("id", "module", "operation", "kind", "label", "output_shapes", "parameters", "receptive_field", "source")
     return {name: node[name] for name in kept}
-
-
-def _sheet_json(sheet: Sheet) -> dict[str, Any]:
-    return {**asdict(sheet), "codes": base64.b64encode(sheet.codes).decode()}
 
 
 def _floats(numbers: Any) -> Response:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import hashlib
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from striate.errors import Failed
 from striate.studio.shelf import BETWEEN, Shelf
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from striate.look.inspection import Inspection
     from striate.look.pixel_arithmetic import Arithmetic
@@ -64,8 +67,9 @@ class Inspections:
         self._shelf, self._most = shelf, most
         self._looks: OrderedDict[tuple[str, str], Look] = OrderedDict()
         self._untrained: tuple[str, Model] | None = None
+        self._apart: tuple[Model, nn.Module] | None = None
         self._lock = threading.Lock()
-        self._building = threading.Lock()
+        self._building, self._running, self._explaining = threading.Lock(), threading.Lock(), threading.Lock()
 
     def open(self, name: str) -> Model:
         """A trained model, or ``NETWORK@untrained``. Raises what :meth:`striate.studio.shelf.Shelf.open` does."""
@@ -104,13 +108,27 @@ class Inspections:
         pixels = model.preprocess(data, "the picture")
         normal = model.preprocess.normalize(torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy()))
         image = beside_weights(model.module, normal)
-        inside = Inspection(model.module, image, str(model.info["architecture"]["name"]))
+        with self._running:
+            inside = Inspection(model.module, image, str(model.info["architecture"]["name"]))
         look = Look(key, model, pixels, image, inside)
         with self._lock:
             self._looks[browser, key] = look
             while len(self._looks) > 1 and sum(each.inside.memory for each in self._looks.values()) > self._most:
                 self._looks.popitem(last=False)
         return look
+
+    @contextmanager
+    def explaining(self, look: Look) -> Iterator[nn.Module]:
+        """A copy of the look's network, for one explanation at a time: what that hangs on its layers, no other run meets.
+
+        A look at another picture does not wait for an explanation, which may take long.
+        """
+        with self._explaining:
+            if self._apart is None or self._apart[0] is not look.model:
+                self._apart = None
+                with self._running:
+                    self._apart = look.model, copy.deepcopy(look.model.module)
+            yield self._apart[1]
 
     def find(self, browser: str, key: str) -> Look | None:
         """What is kept; None: it never was, or others took its place."""
@@ -174,6 +192,10 @@ class Sheet:
     bound: float
     codes: bytes
     num_maps: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the bytes in base64."""
+        return {**vars(self), "codes": base64.b64encode(self.codes).decode()}
 
 
 def draw_sheet(values: Tensor, count: int, side: int) -> Sheet | None:

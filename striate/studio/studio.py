@@ -16,6 +16,7 @@ from striate.studio.trainings import Trainings
 
 if TYPE_CHECKING:
     from striate.studio.glimpse import Glimpses
+    from striate.studio.inspections import Inspections
 
 
 @dataclass
@@ -48,6 +49,13 @@ class Studio:
         from striate.studio.glimpse import Glimpses
 
         return Glimpses(self.opened, self.arch)
+
+    @cached_property
+    def inspections(self) -> Inspections:
+        """Pictures in networks. Made when first asked for: it loads torch."""
+        from striate.studio.inspections import Inspections
+
+        return Inspections(self.shelf)
 
 
 def _studio(request: Request) -> Studio:

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
-from conftest import Ended
+from command_line import Ended
 from trained_run import ARCH, open_run
 
 from striate.backends.artefact import CARD

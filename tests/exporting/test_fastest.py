@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Ended
+from command_line import ROOT, Ended
 from trained_run import ARCH, open_run
 
 from striate import machine

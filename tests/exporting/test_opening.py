@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
+from command_line import ROOT
 from small_models import noise
 from trained_run import PREPROCESS
 

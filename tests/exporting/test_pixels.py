@@ -74,7 +74,7 @@ def test_a_batch_is_its_pictures() -> None:
 
 def test_a_long_picture_keeps_its_place() -> None:
     """A position is a product of lengths: in float32, counted from a corner, the middle of 30,000 pixels would be off by some."""
-    preprocess = Preprocess((16, 16), resize=512)
+    preprocess = Preprocess((16, 16), resize=64)
     picture = np.zeros((3, 30_000, 3), np.uint8)
     picture[:, 15_000:] = 255
     assert np.array_equal(in_graph(preprocess, picture), on_host(replace(preprocess, max_pixels=1 << 40), picture))

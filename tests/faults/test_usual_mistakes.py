@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from conftest import Ended
+from command_line import Ended
 from PIL import Image
 from safetensors.torch import save_file
 from small_models import write_colour_model

@@ -177,7 +177,11 @@ def test_no_request_is_lost_on_a_switch(how: str, tmp_path: Path) -> None:
         assert set(clients.statuses) == {200}
         seen = [next(prefix for prefix in ("grey", "second", "third") if f'"{prefix}7"' in text) for _, text in clients.outcomes]
         assert set(seen) == {"grey", "second", "third"}
-        versions = [event["version"] for event in server.events() if event["event"] == "reloaded"]
+        # The journal is written after the first answers of a new version.
+        until = time.monotonic() + 10
+        while len(versions := [event["version"] for event in server.events() if event["event"] == "reloaded"]) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
         assert versions == [2, 3]
 
 

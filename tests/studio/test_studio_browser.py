@@ -25,7 +25,8 @@ Visit = Callable[..., Visitor]
 
 SCREENS = ("/zoo?network=lenet5", "/zoo?view=history", "/zoo?view=separable", "/runs?run=stripes&compare=stripes,stripes-again",
            "/data?data=fruit", "/data?data=fruit&view=pictures", "/data?data=fruit&view=duplicates",
-           "/data?data=patterns&view=map", "/train", "/train?run=stripes", "/try?model=stripes")  # fmt: skip
+           "/data?data=patterns&view=map", "/train", "/train?run=stripes", "/try?model=stripes",
+           "/inside?model=stripes", "/inside?model=resnet20_cifar@untrained&layer=conv1&unit=3,4,5")  # fmt: skip
 FIRST_LOAD = 300_000
 """Bytes, compressed, of all that the first page takes."""
 

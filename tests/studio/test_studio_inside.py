@@ -6,21 +6,27 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Visitor, encoded
+from conftest import Visitor, encoded, until
 from fastapi.testclient import TestClient
 
 from striate.look import Inspection
-from striate.prediction import load
+from striate.look.explanations import EXPLANATIONS
 from striate.studio.inspections import Inspections, draw_sheet, plain, steps_of, tiles
 from striate.studio.studio import Studio
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 STRIPES = (127 + 90 * np.sin(np.mgrid[:28, :28][0])).astype(np.uint8)
 NOISE = np.random.default_rng(3).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+EVENT = re.compile(r"event: (\w+)\ndata: (.*)")
 SMALL = "resnet20_cifar@untrained"
 
 
@@ -28,11 +34,11 @@ def looked(client: TestClient, model: str, picture: np.ndarray) -> tuple[dict[st
     """The answer, and the maps of the strip."""
     reply = client.post(f"/api/inside/look?model={model}", content=encoded(picture))
     assert reply.status_code == 200, reply.text
-    told = [
-        (re.search(r"event: (\w+)", block)[1], json.loads(block.partition("data: ")[2])) for block in reply.text.strip().split("\n\n")
-    ]
-    assert [name for name, _ in told][0] == "answer"
-    return told[0][1], [data for name, data in told[1:] if name == "maps"]
+    told = [EVENT.fullmatch(block) for block in reply.text.strip().split("\n\n")]
+    events = [(event[1], json.loads(event[2])) for event in told if event is not None]
+    assert len(events) == len(told)
+    assert events[0][0] == "answer"
+    return events[0][1], [data for name, data in events[1:] if name == "maps"]
 
 
 def test_a_trained_model_answers_as_it_does_elsewhere(client: TestClient) -> None:
@@ -85,7 +91,9 @@ def test_the_way_back_ends_at_a_pixel(client: TestClient) -> None:
     assert [step["kind"] for step in told["steps"]] == ["input"]
     pixel = told["pixel"]
     assert pixel["value"] == NOISE[7, 9, 2]
-    assert (pixel["value"] * pixel["scale"] - pixel["mean"]) / pixel["std"] == pytest.approx(told["steps"][0]["network"], rel=1e-5)
+    assert (pixel["value"] * pixel["scale"] - pixel["mean"]) / pixel["std"] == pytest.approx(
+        told["steps"][0]["network"], rel=1e-5
+    )
 
 
 def test_what_is_no_picture_no_layer_or_another_browsers_is_explained(client: TestClient, studio: Studio) -> None:
@@ -163,7 +171,8 @@ def test_steps_stop_where_numbers_meet() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = self.conv(x)
-            return torch.relu(y) + y
+            twice: torch.Tensor = torch.relu(y) + y
+            return twice
 
     inside = Inspection(Twice().eval(), torch.randn(1, 1, 5, 5))
     steps, asked = steps_of(inside, "conv", (0, 1, 1))
@@ -173,3 +182,103 @@ def test_steps_stop_where_numbers_meet() -> None:
     assert asked == 1
     steps, asked = steps_of(inside, ":add", (0, 1, 1))
     assert [step.layer for step in steps] == [":add"]
+
+
+def test_explanations_at_once_do_not_meet(studio: Studio) -> None:
+    kept = Inspections(studio.shelf)
+    look = kept.look("me", SMALL, encoded(NOISE))
+    with kept.explaining(look) as network:
+        network.register_forward_hook(lambda *_: pytest.fail("a look met an explanation"))
+        kept.look("me", SMALL, encoded(NOISE[::-1].copy()))
+        network._forward_hooks.clear()
+    alone = EXPLANATIONS["grad_cam"].explain(look.model.module, look.image, 1)
+    explain = EXPLANATIONS["grad_cam"].explain
+
+    def once(_: int) -> torch.Tensor:
+        with kept.explaining(look) as network:
+            found: torch.Tensor = explain(network, look.image, 1)
+            return found
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(once, range(8)):
+            torch.testing.assert_close(found, alone)
+
+
+@pytest.mark.slow
+def test_a_picture_is_dropped_and_a_number_walked_back_to_its_pixel(visit: Callable[..., Visitor], tmp_path: Path) -> None:
+    visitor = visit()
+    page = visitor.open(f"/inside?model={SMALL}")
+    bad = tmp_path / "program.png"
+    bad.write_bytes(b"MZ\x90\x00 this program cannot be run in DOS mode")
+    page.get_by_text("This network has random weights").wait_for()
+    page.set_input_files("input[type=file]", bad)
+    page.get_by_role("alert").wait_for()
+    page.set_input_files("input[type=file]", {"name": "noise.png", "mimeType": "image/png", "buffer": encoded(NOISE)})
+    page.get_by_role("alert").wait_for(state="detached")
+    layers = page.get_by_role("region", name="Layers")
+    layers.get_by_role("button", name=re.compile(r"^layer1\.0\.conv2 ")).click()
+    layers.locator("li.chosen canvas").wait_for()
+    # Hovering, by keyboard: the second number of the third row sees 7 x 7 pixels, cut at the borders.
+    plane = page.get_by_role("slider", name=re.compile("^Map of layer1.0.conv2, channel"))
+    plane.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    page.get_by_text("rows 0 to 5, columns 0 to 4: 6 × 5 pixels").wait_for()
+    assert re.fullmatch(r"\d+, 2, 1: [+−].*", plane.get_attribute("aria-valuetext") or "")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=re.compile(r"^Arithmetic of layer1\.0\.conv2 \[\d+, 2, 1\]")).wait_for()
+    link = page.url
+    crumbs = page.get_by_role("navigation", name="The way back").get_by_role("button")
+    for depth in range(1, 9):
+        assert_totals_agree(page)
+        page.locator("[aria-label^='Patch of'] button:not([tabindex='-1']), ul button.cell").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        until(lambda depth=depth: crumbs.count() == depth)  # type: ignore[misc]
+        until(lambda: page.locator("section.stale").count() == 0)
+        if (found := re.search(r"[?&]layer=input&unit=(\d+),(\d+),(\d+)", page.url)) is not None:
+            break
+    assert found is not None
+    channel, row, column = map(int, found.groups())
+    page.get_by_text("This is the image: there is nothing before it").wait_for()
+    assert page.get_by_text(f"The pixel's value is {NOISE[row, column, channel]} of 255").is_visible()
+    crumbs.first.click()
+    page.get_by_role("heading", name="Arithmetic of layer1.0.conv2").wait_for()
+    assert visitor.serious() == []
+    # What is shared holds no picture: another reader sees the same number of a sample.
+    assert len(link) < 200
+    visitor.open(link.removeprefix(visitor.studio.address))
+    page.get_by_role("heading", name="Arithmetic of layer1.0.conv2").wait_for()
+    assert [error for error in visitor.errors if "422" not in error] == []
+
+
+def assert_totals_agree(page: Page) -> None:
+    """What is recomputed and what the network has are the same to the digits that are shown, but for the last ones."""
+    page.locator("[data-testid='total']").first.wait_for()
+    for total, own in zip(
+        page.locator("[data-testid='total']").all_text_contents(),
+        page.locator("[data-testid='network']").all_text_contents(),
+        strict=True,
+    ):
+        assert as_number(total) == pytest.approx(as_number(own), rel=1e-4, abs=1e-6)
+
+
+def as_number(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
+def test_a_class_is_explained_and_the_explanation_checked(visit: Callable[..., Visitor], width: int, scheme: str) -> None:
+    visitor = visit(width, scheme)
+    page = visitor.open(f"/inside?model={SMALL}&layer=conv1&unit=3,4,5&sample=demo-fashion:2")
+    page.get_by_role("heading", name="Arithmetic of conv1").wait_for()
+    page.get_by_role("list", name="Classes").get_by_role("button").nth(1).click()
+    page.get_by_text("arXiv:1610.02391").wait_for()
+    page.get_by_label(re.compile("^What speaks for")).select_option("saliency")
+    assert "method=saliency" in page.url
+    page.get_by_role("button", name="Sanity check: does it depend on the weights?").click()
+    page.get_by_text(re.compile("^Saliency (hardly )?depends on the weights")).wait_for(timeout=60_000)
+    assert visitor.serious() == []
+    assert visitor.overflow() <= 0
+    assert visitor.errors == []

@@ -16,7 +16,9 @@ const changed = createSubscriber((update) => {
 
 /** `#0072b2` as numbers. */
 export function rgb(hex: string): Rgb {
-  const number = Number.parseInt(hex.trim().slice(1), 16);
+  const digits = hex.trim().slice(1);
+  const whole = digits.length === 3 ? digits.replace(/./g, "$&$&") : digits; // a build shortens #ffffff to #fff
+  const number = Number.parseInt(whole, 16);
   return [number >> 16, (number >> 8) & 255, number & 255];
 }
 
