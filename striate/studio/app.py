@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from striate.errors import Failed, StriateError, UsageError
-from striate.studio import data_api, inside_api, runs_api, train_api, try_api, zoo_api
+from striate.studio import data_api, inside_api, network_api, runs_api, train_api, try_api, zoo_api
 from striate.studio.guard import TOO_LARGE, BodyTooLarge, Guard, cookie_name, key_of, port_of
 from striate.studio.studio import Here, Studio
 
@@ -26,6 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     train_api.router,
     data_api.router,
     inside_api.router,
+    network_api.router,
 )
 
 STATUS: dict[type[StriateError], int] = {UsageError: 400, Failed: 500}

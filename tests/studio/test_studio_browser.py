@@ -26,6 +26,7 @@ Visit = Callable[..., Visitor]
 SCREENS = ("/zoo?network=lenet5", "/zoo?view=history", "/zoo?view=separable", "/runs?run=stripes&compare=stripes,stripes-again",
            "/data?data=fruit", "/data?data=fruit&view=pictures", "/data?data=fruit&view=duplicates",
            "/data?data=patterns&view=map", "/train", "/train?run=stripes", "/try?model=stripes",
+           "/network?network=resnet20_cifar&layer=conv1", "/network?network=alexnet&input=3x20x20&view=drawing",
            "/inside?model=stripes", "/inside?model=resnet20_cifar@untrained&layer=conv1&unit=3,4,5")  # fmt: skip
 FIRST_LOAD = 300_000
 """Bytes, compressed, of all that the first page takes."""

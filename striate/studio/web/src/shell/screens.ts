@@ -18,6 +18,12 @@ export const SCREENS: readonly Screen[] = [
     load: () => import("../lab/Lab.svelte"),
   },
   {
+    id: "network",
+    title: "Network",
+    about: "Any network as a drawing: shapes, parameters, costs, and where it breaks.",
+    load: () => import("../network/Network.svelte"),
+  },
+  {
     id: "inside",
     title: "Inside",
     about: "Any number of a network on your picture, back to the pixels.",
