@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from striate.evaluation import evaluate as evaluate
     from striate.experiment import resume as resume
     from striate.experiment import train as train
+    from striate.fine_tuning import freeze as freeze
+    from striate.fine_tuning import trainable_parameters as trainable_parameters
     from striate.prediction import Model as Model
     from striate.prediction import load as load
     from striate.recipe import Recipe as Recipe
@@ -50,10 +52,12 @@ _HOMES = {
     "check": "striate.checking",
     "evaluate": "striate.evaluation",
     "fit": "striate.training",
+    "freeze": "striate.fine_tuning",
     "load": "striate.prediction",
     "open_source": "striate.data.formats",
     "resume": "striate.experiment",
     "train": "striate.experiment",
+    "trainable_parameters": "striate.fine_tuning",
     "write_report": "striate.report.write",
 }
 

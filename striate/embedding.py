@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from striate import features
 from striate.data import unsorted
 from striate.data.decode import ImageError
 from striate.data.formats import open_source
@@ -72,23 +73,30 @@ class Embedded:
 class Embedder:
     """Runs a model up to what its last layer reads.
 
+    A network of one's own may say its embedding itself, by a method ``embed``; else it is what the dense layer reads whose
+    output is the network's.
+
     Attributes:
         model: the model.
         width: numbers an embedding has.
 
     Raises:
         UsageError: the model is an exported graph.
-        Refused: its network says no embedding, or not one vector a picture.
+        Refused: its network has no such method and no such layer, or not one vector a picture.
     """
 
     def __init__(self, model: Model) -> None:
+        preprocess, head = model.preprocess, None
         if not callable(getattr(model.module, "embed", None)):
-            raise Refused(
-                f"{type(model.module).__name__} does not say what its embedding is",
-                where=model.path,
-                fix="give it a method embed(x): images [N, C, H, W] -> what its last layer reads, [N, D]",
-            )
-        self.model, self._network = model, TorchNetwork(_BeforeHead(model.module), model.preprocess)
+            head = features.find_head(model.module, (preprocess.channels, *preprocess.size))
+            if head is None:
+                raise Refused(
+                    f"{type(model.module).__name__} does not say what its embedding is",
+                    where=model.path,
+                    why="it does not end in one torch.nn.Linear with a bias, whose input it would be",
+                    fix="give it a method embed(x): images [N, C, H, W] -> what its last layer reads, [N, D]",
+                )
+        self.model, self._network = model, TorchNetwork(_BeforeHead(model.module, head), preprocess)
         self.width = model.module.embedding_dim if isinstance(model.module, Network) else self._measure()
 
     def __call__(self, images: NDArray[np.uint8]) -> Vectors:
@@ -114,12 +122,13 @@ class Embedder:
 class _BeforeHead(nn.Module):
     """A network whose output is its embedding."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, head: nn.Module | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._heads = network, [head]  # in a list: it is a part of the network already
 
     def forward(self, x: Tensor) -> Tensor:
-        embedding: Tensor = self.network.embed(x)
+        (head,) = self._heads
+        embedding: Tensor = self.network.embed(x) if head is None else features.embed(self.network, head, x)
         return embedding
 
 
@@ -136,7 +145,7 @@ def embed(
     """Embeds every picture of a data set, and writes the index.
 
     Args:
-        model: a torch module whose ``embed`` says what its last layer reads: any network of the zoo, or one's own.
+        model: a torch module: any network of the zoo, or one's own, see :class:`Embedder`.
         data: as for training; classes are kept with the vectors and need not be the model's.
         out: ``.npz`` or ``.parquet``. Where an earlier start was stopped this one goes on.
         batch: pictures that the network takes at once.

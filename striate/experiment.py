@@ -123,7 +123,7 @@ def train(
         if moved is not None and solved is not None:
             resolved = dataclasses.replace(
                 resolve_plainly(chosen, device), threads=torch.get_num_threads(), notes=moved.notes,
-                balance=choose_balance(chosen, source, parts),
+                balance=choose_balance(chosen, source, parts), memory_format="channels_last",  # as features are read
             )  # fmt: skip
             estimate = None
         else:

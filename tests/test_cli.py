@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Ended
+from command_line import Ended
 from PIL import Image
 
 from striate.cli import app, main
@@ -44,6 +44,11 @@ CONTRACT = {
     "filter": ["--out", "--kernel", "--border", "--show", "--list"],
     "zoo": ["--json"],
     "summary": ["--size", "--channels", "--arch", "--json"],
+    "transfer": ["--weights", "--arch", "--compare", "--budget", "--seeds", "--out"],
+    "export": ["--to", "--precision", "--data", "--calibrate", "--arch", "-o"],
+    "serve": ["--host", "--port", "--token", "--max-batch", "--max-delay-ms", "--workers", "--emit"],
+    "look": ["--layer", "--unit", "--class", "--weights", "--arch", "-o"],
+    "studio": ["--port", "--no-browser", "--arch"],
 }
 """The options that others build on."""
 

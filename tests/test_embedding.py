@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,39 @@ def test_only_bad_files(tmp_path: Path, colours: Model) -> None:
 def test_a_network_that_says_no_embedding(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"MeanColour does not say[\s\S]*do: .*a method embed\(x\)"):
         embed(Model.from_module(MeanColour(), raw_card()), photos, tmp_path / "index.npz")
+
+
+class Plain(torch.nn.Module):
+    """It says nothing of an embedding, but ends in a dense layer."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        self.answer = torch.nn.Linear(3, num_classes)
+        self.gate = torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        colour = x.mean(dim=(2, 3))
+        result: torch.Tensor = self.answer(colour * self.gate(colour).sigmoid())
+        return result
+
+
+def test_a_network_of_ones_own_is_embedded_before_its_last_layer(
+    photos: Path, tmp_path: Path, striate_command: Callable[..., Any]
+) -> None:
+    torch.manual_seed(0)
+    network = Plain()
+    read: list[torch.Tensor] = []
+    pixels = np.stack([np.asarray(plain((40 + 30 * i, 10 * i, 10 * i))) for i in range(7)])
+    network.answer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach()))
+    network(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
+    want = torch.nn.functional.normalize(read[0], dim=1).numpy()
+    write_bundle(tmp_path / "own.safetensors", network.state_dict(), raw_card())
+    ended = striate_command(
+        "embed", tmp_path / "own.safetensors", photos, "-o", tmp_path / "index.npz", "--arch", f"{__file__}:Plain"
+    )
+    assert ended.status == 0, ended.err
+    # Three numbers below 1 each, means of 64 pixels.
+    np.testing.assert_allclose(read_index(tmp_path / "index.npz").vectors[:7], want, rtol=0, atol=1e-6)
 
 
 def test_an_embedding_of_maps(photos: Path, tmp_path: Path) -> None:

@@ -8,27 +8,37 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import striate
 from striate.cli.arithmetic_commands import filter, shape
+from striate.cli.export_commands import export
+from striate.cli.look_commands import look
 from striate.cli.model_commands import convert, doctor, evaluate, predict
 from striate.cli.retrieval_commands import embed, search
 from striate.cli.run_commands import check, report, resume, runs, train
+from striate.cli.serve_commands import serve
+from striate.cli.studio_commands import studio
+from striate.cli.transfer_commands import transfer
 from striate.cli.zoo_commands import summary, zoo
 from striate.errors import UsageError
 
 COMMANDS: tuple[Callable[..., int | None], ...] = (
     check,
     train,
+    transfer,
     resume,
     evaluate,
     predict,
     convert,
+    export,
+    serve,
     embed,
     search,
+    look,
     runs,
     report,
     zoo,
     summary,
     shape,
     filter,
+    studio,
     doctor,
 )
 
@@ -53,7 +63,7 @@ def run(tokens: Sequence[str]) -> int:
     """
     tokens = list(tokens)
     fields: dict[str, str] = {}
-    if tokens[:1] in (["train"], ["check"]):
+    if tokens[:1] in (["train"], ["transfer"], ["check"]):
         from striate.cli.options import describe_fields, take_fields
 
         name, own = tokens[0], _options(tokens[0])
