@@ -166,7 +166,9 @@ def test_what_the_continuous_integration_runs() -> None:
     assert "make test" in script.read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/reference.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/reference.md", "docs/new_folder.md", "docs/transfer.md"]
+)
 def test_what_a_page_points_to_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from striate.backends.artefact import missing_package
 from striate.errors import UsageError, nearest
+from striate.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import onnx
@@ -66,6 +67,7 @@ class Order:
         card: of the model.
         model_sha256: of the model's file; None where it has none.
         calibration: None: the kind needs none.
+        progress: told of what calibration tries.
     """
 
     graphs: Graphs
@@ -74,10 +76,11 @@ class Order:
     card: Card
     model_sha256: str | None = None
     calibration: Calibration | None = None
+    progress: Progress = field(default_factory=Silent)
 
-    def calibrated(self, calibration: Calibration) -> Order:
+    def calibrated(self, calibration: Calibration, progress: Progress | None = None) -> Order:
         """The same, with images to calibrate by."""
-        return replace(self, calibration=calibration)
+        return replace(self, calibration=calibration, progress=progress or Silent())
 
     def card_of(self, form: str, layers: list[tuple[str, str]] | None = None, **more: Any) -> dict[str, Any]:
         """The card of the artefact of this form (``tensor`` or ``images``)."""
@@ -134,10 +137,26 @@ def _write_torch(order: Order, pair: Pair) -> None:
     write_program(pair.images, images, order.card_of("images", program_layers(images, graphs.folded)))
 
 
+def _write_onnx_int8(order: Order, pair: Pair) -> None:
+    try:
+        from striate.exporting.onnx_int8 import write_onnx_int8
+    except ImportError as error:
+        raise missing_package("onnx or onnxruntime", "export", None, error) from error
+    write_onnx_int8(order, pair)
+
+
+def _write_openvino_int8(order: Order, pair: Pair) -> None:
+    from striate.exporting.openvino_int8 import write_openvino_int8
+
+    write_openvino_int8(order, pair)
+
+
 CONVERTERS: dict[tuple[str, str], Callable[[Order, Pair], None]] = {
     ("onnx", "fp32"): _write_onnx,
+    ("onnx", "int8"): _write_onnx_int8,
     ("openvino", "fp32"): _write_openvino,
     ("openvino", "bf16"): _write_openvino,  # the same graph: the precision is set when it is opened
+    ("openvino", "int8"): _write_openvino_int8,
     ("torch", "fp32"): _write_torch,
     ("torch", "bf16"): _write_torch,
 }
@@ -145,8 +164,6 @@ CONVERTERS: dict[tuple[str, str], Callable[[Order, Pair], None]] = {
 
 NOT_MADE = {
     ("onnx", "bf16"): "ONNX Runtime's CPU provider has no bf16 convolution",
-    ("onnx", "int8"): "it is not made yet",
-    ("openvino", "int8"): "it is not made yet",
     ("torch", "int8"): "static int8 is made for ONNX Runtime and OpenVINO",
 }
 """(to, precision) -> why there is none."""

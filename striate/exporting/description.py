@@ -23,6 +23,9 @@ def describe(exported: Exported) -> str:
     lines = _files(exported)
     if exported.busy:
         lines += ["Other work runs on this machine: the speeds are too low."]
+    if exported.precision == "int8":
+        kept = ", ".join(exported.float_layers) or "none"
+        lines += [f"Layers left in float, for in int8 they cost too many answers: {kept}."]
     if exported.verdict is None:
         return "\n".join([*lines, "", "The gate was not run: nothing is proven of these files."])
     lines += ["", *_accuracy(exported.verdict), "", *_checks(exported.verdict)]
@@ -112,6 +115,7 @@ def describe_json(exported: Exported) -> dict[str, Any]:
     return {
         "to": exported.to,
         "precision": exported.precision,
+        "float_layers": list(exported.float_layers),
         "status": exported.status,
         "files": {form: {"path": str(path), "bytes": sizes[form]} for form, path in files.items()},
         "model_bytes": exported.model_bytes,

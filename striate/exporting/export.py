@@ -49,6 +49,7 @@ class Exported:
         speeds: of the model, the tensor artefact and the image artefact (on ``picture``).
         picture: (height, width) of the picture that the image artefact was timed on.
         busy: whether other work ran on the machine, which makes the speeds too low.
+        float_layers: of an int8 artefact: the layers that were left in float, for they cost too many answers.
     """
 
     pair: Pair
@@ -61,6 +62,7 @@ class Exported:
     speeds: tuple[Speed, Speed, Speed]
     picture: tuple[int, int]
     busy: bool
+    float_layers: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -140,7 +142,7 @@ def make_artefact(
     file = model.path if model.path is not None and model.path.is_file() else None
     order = order_for(model, to, precision, file_digest(file) if file is not None else None)
     if precision == "int8":
-        order = order.calibrated(_calibration(model, calibration_images(model, calibrate)))
+        order = order.calibrated(_calibration(model, calibration_images(model, calibrate)), progress)
     make_folder(stem.absolute().parent)
     with tempfile.TemporaryDirectory(dir=stem.parent, prefix=f".{stem.name}.", suffix=".partial") as scratch:
         pair = Pair.at(Path(scratch) / stem.name, to)
@@ -152,10 +154,11 @@ def make_artefact(
         picture = _picture(model, images)
         speeds = _speeds(model, pair, picture)
         sizes = (_size(pair.tensor), _size(pair.images))
+        in_float = tuple(open_artefact(pair.tensor)[1]["export"].get("float_layers", ()))
         named = _keep(pair, stem, to, "passed" if verdict is None else verdict.status)
     model_bytes = file.stat().st_size if file is not None else None
     shape = (picture.shape[1], picture.shape[2])
-    return Exported(named, to, precision, verdict, layers, model_bytes, sizes, speeds, shape, machine.is_busy())
+    return Exported(named, to, precision, verdict, layers, model_bytes, sizes, speeds, shape, machine.is_busy(), in_float)
 
 
 def _stem(model: Model, to: str, precision: str, out: str | Path | None) -> Path:
