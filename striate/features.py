@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,16 @@ LIMIT = 4 << 30
 """Bytes that the features of all networks and data may take beside one another; those longest unchanged go first."""
 
 Features = NDArray[np.float32]
+
+
+class Reading(NamedTuple):
+    """Features, and the seconds that it took to compute them, whenever that was: what is decided by the one must not depend on
+    whether they were kept."""
+
+    features: Features
+    seconds: float
+
+
 Normalize = Callable[[Tensor], Tensor]
 
 
@@ -115,8 +125,8 @@ def read_features(
     mirrored: bool,
     kept: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Features:
-    """Features of pictures in the order of ``batches``: float32 [V, num_images, D], V views each.
+) -> Reading:
+    """Features of pictures in the order of ``batches``: float32 [V, num_images, D], V views each; and what they took.
 
     Args:
         module: in whatever mode; it is left in it.
@@ -129,13 +139,14 @@ def read_features(
             :func:`features_folder`. None: they are not.
         progress: called with (pictures done, pictures in all); may raise to stop.
     """
-    pieces = [] if kept is None else _read_pieces(kept)
+    pieces, seconds = ([], 0.0) if kept is None else _read_pieces(kept)
     begun = sum(piece.shape[1] for piece in pieces)
     if begun == num_images:
-        return np.concatenate(pieces, axis=1)
+        return Reading(np.concatenate(pieces, axis=1), seconds)
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     fresh: list[Features] = []
     seen, saved_at = 0, time.monotonic()
+    started_at = saved_at
     with torch.inference_mode(), evaluating(module):
         for batch in batches:
             images = batch["image"]
@@ -147,18 +158,20 @@ def read_features(
             views = (pixels, pixels.flip(3)) if mirrored else (pixels,)
             fresh.append(np.stack([embed(module, head, view).float().cpu().numpy() for view in views]))
             if kept is not None and (seen == num_images or time.monotonic() - saved_at > SAVE_SECONDS):
-                pieces.append(_write_piece(kept, begun, fresh))
+                pieces.append(_write_piece(kept, begun, fresh, time.monotonic() - saved_at))
                 begun, fresh, saved_at = seen, [], time.monotonic()
             progress(seen, num_images)
-    return np.concatenate([*pieces, *fresh], axis=1)
+    return Reading(np.concatenate([*pieces, *fresh], axis=1), seconds + time.monotonic() - started_at)
 
 
-def _write_piece(kept: Path, start: int, fresh: list[Features]) -> Features:
+def _write_piece(kept: Path, start: int, fresh: list[Features], seconds: float) -> Features:
     piece = np.concatenate(fresh, axis=1)
     with contextlib.suppress(Failed, OSError):  # a cache that cannot be written costs time, nothing else
         make_folder(kept)
         _make_room(kept, piece.nbytes)
-        write_sealed(kept / f"{start:09d}.safetensors", {"features": torch.from_numpy(piece)}, {"start": start})
+        write_sealed(
+            kept / f"{start:09d}.safetensors", {"features": torch.from_numpy(piece)}, {"start": start, "seconds": seconds}
+        )
     return piece
 
 
@@ -173,9 +186,10 @@ def _make_room(kept: Path, wanted: int) -> None:
             total -= sizes[folder]
 
 
-def _read_pieces(kept: Path) -> list[Features]:
-    """The pieces from the first picture on, as far as they are whole and without a gap."""
+def _read_pieces(kept: Path) -> tuple[list[Features], float]:
+    """The pieces from the first picture on, as far as they are whole and without a gap, and the seconds they took."""
     pieces: list[Features] = []
+    seconds = 0.0
     for path in sorted(kept.glob("*.safetensors")):
         try:
             info, tensors = read_sealed(path)
@@ -184,7 +198,8 @@ def _read_pieces(kept: Path) -> list[Features]:
         if info["start"] != sum(piece.shape[1] for piece in pieces):
             break
         pieces.append(tensors["features"].numpy())
-    return pieces
+        seconds += info.get("seconds", 0.0)  # pieces of an older version have none
+    return pieces, seconds
 
 
 def features_folder(root: Path, module: nn.Module, what: dict[str, Any]) -> Path:

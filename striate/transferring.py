@@ -19,7 +19,7 @@ from torch import nn
 from striate import machine
 from striate.data.augment import Augment
 from striate.errors import UsageError
-from striate.features import Features, features_folder, find_head, read_features, replace_head
+from striate.features import Reading, features_folder, find_head, read_features, replace_head
 from striate.linear_probe import FOLDS, Probe, fit_probe
 from striate.preparation import Prepared, class_counts, prepare
 from striate.progress import Progress
@@ -182,14 +182,15 @@ class _Solution:
     """Features of the training and then the validation images, and the head solved on the training images."""
 
     def __init__(self, ready: Prepared, head: nn.Linear, progress: Progress, check: Callable[[], None]) -> None:
-        self._ready, self._head, self._check, begun = ready, head, check, time.perf_counter()
+        self._ready, self._head, self._check = ready, head, check
         self._num_train, self._targets = ready.batches.num_train, ready.source.targets[ready.batches.positions]
-        self._features = self._read(progress)
+        self._features, reading = self._read(progress)
+        begun = time.perf_counter()
         self.probe = self._solve(self._num_train)
         self._figures = validate(ready.task, _as_module(self.probe), self._batches(self._num_train, len(self._targets)))
-        self.seconds = time.perf_counter() - begun
+        self.seconds = reading + time.perf_counter() - begun
 
-    def _read(self, progress: Progress) -> Features:
+    def _read(self, progress: Progress) -> Reading:
         ready, positions = self._ready, self._ready.batches.positions
         mirrored = ready.recipe.augment.flip_horizontal > 0
         module, look = ready.subject.module, ready.preprocess

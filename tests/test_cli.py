@@ -75,7 +75,7 @@ def test_train_help_names_every_field_of_the_recipe(striate_command: Command) ->
 
 @pytest.mark.parametrize("name", CONTRACT)
 def test_an_unknown_option_is_refused_with_the_nearest(name: str, striate_command: Command) -> None:
-    required = {"convert": ("--arch", "lenet5", "--out", "z"), "embed": ("--out", "z")}.get(name, ())
+    required = {"convert": ("--arch", "lenet5", "--out", "z"), "embed": ("--out", "z"), "export": ("--to", "onnx")}.get(name, ())
     ended = striate_command(name, "x", "y", *required, "--jsonn")
     assert ended.status == 2
     assert "--jsonn" in ended.err

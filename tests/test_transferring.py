@@ -109,7 +109,7 @@ def test_features_are_read_once_and_go_on_where_they_stopped(
     head = network.get_submodule("linear")
     images = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8)
     batches = [{"image": part} for part in images.split(16)]
-    whole = read_features(network, head, batches, 50, torch.Tensor.float, mirrored=True)
+    whole = read_features(network, head, batches, 50, torch.Tensor.float, mirrored=True).features
     assert whole.shape == (2, 50, 64)
     kept = tmp_path / "kept"
 
@@ -125,18 +125,19 @@ def test_features_are_read_once_and_go_on_where_they_stopped(
     conv = network.get_submodule("conv1")
     conv.register_forward_pre_hook(lambda _module, inputs: counted.append(len(inputs[0])))
     other_batches = [{"image": part} for part in images.split(20)]
-    rest = read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
+    rest, seconds = read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
     assert sum(counted) == 2 * (50 - 32), "what was kept is not read again, whatever the batches"
     np.testing.assert_allclose(rest, whole, atol=1e-5)
     counted.clear()
-    read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
+    again = read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept)
     assert counted == []
+    assert 0 < again.seconds <= seconds, "what they took then, not now"
     piece = sorted(kept.iterdir())[1]
     data = bytearray(piece.read_bytes())
     data[-3] ^= 1
     piece.write_bytes(data)
     np.testing.assert_allclose(
-        read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept), whole, atol=1e-5
+        read_features(network, head, other_batches, 50, torch.Tensor.float, mirrored=True, kept=kept).features, whole, atol=1e-5
     )
     assert sum(counted) == 2 * (50 - 16), "from the damaged piece on"
 
