@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import Running, Visitor, encoded, start, until
+from studio_running import Running, Visitor, encoded, start, until
 
 from striate.studio.app import STATIC
 

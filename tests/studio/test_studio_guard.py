@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BASE, PORT
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from studio_running import BASE, PORT
 
 from striate.studio.app import STATIC, make_app
 from striate.studio.guard import MOST_BYTES, PAGE_POLICY, cookie_name

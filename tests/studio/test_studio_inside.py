@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from conftest import Visitor, encoded, until
 from fastapi.testclient import TestClient
+from studio_running import Visitor, encoded, until
 
 from striate.look import Inspection
 from striate.look.explanations import EXPLANATIONS

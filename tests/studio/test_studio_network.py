@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import BASE, Running, Visitor, start
 from fastapi.testclient import TestClient
+from studio_running import BASE, Running, Visitor, start
 
 from striate.errors import UsageError
 from striate.studio.app import STATIC, make_app

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encoded
 from fastapi.testclient import TestClient
 from PIL import Image
 from small_models import write_colour_model
+from studio_running import encoded
 
 from striate.errors import UsageError
 from striate.locking import locked

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import WEB
+from studio_running import WEB
 
 from tools.studio_page import node_and_npm
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import until
 from fastapi.testclient import TestClient
+from studio_running import until
 from torch import nn
 
 from striate.data.formats import open_source
