@@ -11,6 +11,10 @@ from striate.errors import UsageError, nearest
 from striate.models.variant import Network
 from striate.recipe import FineTune
 
+EARLY = "early"
+"""Stands for the part of a network that learns what most pictures share, however its parts are named."""
+EARLY_STAGE = "2"
+
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that training moves: those that require a gradient."""
@@ -24,8 +28,8 @@ def freeze(model: nn.Module, until: str) -> int:
 
     Args:
         model: a network of the zoo, whose stages have names, or any module.
-        until: ``stem``, the number of a stage, or the path of a module (then parameters count in the order in which the
-            module lists them).
+        until: ``stem``, the number of a stage, the path of a module (then parameters count in the order in which the module
+            lists them), or ``early``: stage 2 where the network has one, else the first half of :func:`depth_groups`.
 
     Returns:
         How many numbers no longer learn.
@@ -40,12 +44,12 @@ def freeze(model: nn.Module, until: str) -> int:
 
 
 def depth_groups(model: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters in order of depth: the stages of a network of the zoo and then what follows the last of them; of any
-    other module its children that hold parameters."""
-    if isinstance(model, Network):
+    """The parameters in order of depth: the stages of a network of the zoo and then what follows the last of them; of any other
+    module, and of a network without feature maps, its children that hold parameters, or where one holds them all, that one's."""
+    if isinstance(model, Network) and any(model.stage_paths.values()):
         parts = [[model.get_submodule(path) for path in paths] for paths in model.stage_paths.values()]
     else:
-        parts = [[child] for child in model.children()]
+        parts = [[child] for child in _parts(model)]
     groups: list[list[nn.Parameter]] = []
     seen: set[int] = set()
     for modules in parts:
@@ -56,8 +60,24 @@ def depth_groups(model: nn.Module) -> list[list[nn.Parameter]]:
     return [group for group in groups if group]
 
 
+def _parts(model: nn.Module) -> list[nn.Module]:
+    parts = [child for child in model.children() if next(child.parameters(), None) is not None]
+    return _parts(parts[0]) if len(parts) == 1 else parts
+
+
+def _early(model: nn.Module) -> list[nn.Parameter]:
+    groups = depth_groups(model)
+    if len(groups) < 2:
+        raise UsageError(f"{type(model).__name__} has no early part", why="all its parameters are in one module")
+    return [parameter for group in groups[: len(groups) // 2] for parameter in group]
+
+
 def _until(model: nn.Module, until: str) -> list[nn.Parameter]:
     stages = dict(model.stage_paths) if isinstance(model, Network) else {}
+    if until == EARLY:
+        if EARLY_STAGE not in stages:
+            return _early(model)
+        until = EARLY_STAGE
     if until in stages:
         names = list(stages)
         paths = [path for name in names[: names.index(until) + 1] for path in stages[name]]
@@ -66,7 +86,7 @@ def _until(model: nn.Module, until: str) -> list[nn.Parameter]:
     if until not in modules or not until:
         raise UsageError(
             f"{type(model).__name__} has no stage or module {until!r}",
-            fix=nearest(until, [*stages, *(name for name in modules if name)]),
+            fix=nearest(until, [EARLY, *stages, *(name for name in modules if name)]),
         )
     last = [id(parameter) for parameter in modules[until].parameters()]
     every = list(model.parameters())

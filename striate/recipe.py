@@ -71,8 +71,8 @@ class FineTune:
     """How a network that has learnt before goes on learning. By default: all of it, at one rate.
 
     Attributes:
-        freeze: what does not learn: everything up to a stage (``stem``, ``1``, ``2``...) or the path of a module, included;
-            None: nothing.
+        freeze: what does not learn: everything up to a stage (``stem``, ``1``, ``2``...) or the path of a module, included, or
+            ``early``: stage 2, or half of a network without named stages; None: nothing.
         unfreeze_every: epochs after which the deepest part still frozen learns too, and again after as many (gradual
             unfreezing: J. Howard, S. Ruder 2018, arXiv:1801.06146); 0: what is frozen stays so.
         rate_decay: multiple of the learning rate from one stage to the one before it (discriminative rates, the same paper,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from striate.checkpoint import newest_checkpoint
 from striate.data.augmenter import Augmenter
@@ -249,6 +249,8 @@ class _Fit:
         if last or time.monotonic() - self.saved_at > min(EPOCH_SECONDS, self.recipe.checkpoint_seconds):
             self._save()
         self.progress.epoch(row)
+        if last and (said := self.task.concern(figures)):
+            self.progress.message(said)
 
     def _validate(self) -> dict[str, float]:
         seed_for(self.recipe.seed, self.state.global_step, "validation", 0)
@@ -284,10 +286,7 @@ class _Fit:
         raise Interrupted(what, self.stop.signal_number, where=self.folder, fix=fix)
 
     def _finish(self) -> Fitted:
-        weights: dict[str, Tensor] | None = self.state.best_weights
-        if weights is None:
-            weights = dict(self._candidate().state_dict())
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(self.state.best_weights or dict(self._candidate().state_dict()))
         return Fitted(self.model.eval(), self.state.history, self.state.best)
 
 

@@ -63,6 +63,21 @@ def test_validation_gathers_the_figures_over_all_batches() -> None:
     assert task.monitor_mode == "max"
 
 
+def test_a_collapse_is_told() -> None:
+    """Two bundles a right angle apart: the mean has length sqrt(1/2). One bundle: nearly 1."""
+    said = []
+    for angle in (np.pi / 2, 0.01):
+        meter = Embed(2).meter()
+        for turn in (0.0, angle):
+            meter.update(np.array([[np.cos(turn), np.sin(turn)]] * 4), {"label": torch.arange(4)})
+        figures = meter.compute()
+        assert figures["spread"] == pytest.approx(np.sin(angle / 2) ** 2)
+        said.append(Embed(2).concern(figures))
+    assert said[0] is None
+    assert said[1] is not None
+    assert "collapsed" in said[1]
+
+
 def test_decoded_embeddings_have_length_1() -> None:
     raw = np.random.default_rng(0).normal(size=(7, 8)).astype(np.float32)
     decoded = Embed(8).decode(raw)

@@ -47,6 +47,7 @@ def copied(model: nn.Module) -> dict[str, torch.Tensor]:
     [
         ("stem", {"layer1", "layer2", "layer3", "linear"}),
         ("2", {"layer3", "linear"}),
+        ("early", {"layer3", "linear"}),
         ("3", {"linear"}),
         ("layer2.0", {"layer2", "layer3", "linear"}),
     ],
@@ -61,6 +62,17 @@ def test_freezing_up_to_a_part_includes_it_and_its_statistics(until: str, learni
     assert moved(model, before) == learning
     if until == "layer2.0":
         assert torch.equal(model.state_dict()["layer2.0.bn2.running_mean"], before["layer2.0.bn2.running_mean"])
+
+
+def test_the_early_part_of_networks_without_such_a_stage_is_the_first_half() -> None:
+    wrapped = nn.Sequential(nn.Sequential(*(nn.Conv2d(1, 1, 1) for _ in range(5)), nn.ReLU()))
+    freeze(wrapped, "early")
+    assert [layer[1].requires_grad for layer in wrapped.named_parameters()] == [False] * 4 + [True] * 6
+    perceptron = zoo.build("mlp", num_classes=3)
+    freeze(perceptron, "early")
+    assert trainable_parameters(perceptron)[-1] is list(perceptron.parameters())[-1]
+    with pytest.raises(UsageError, match="no early part"):
+        freeze(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "early")
 
 
 def test_unknown_parts_are_named_with_the_nearest() -> None:

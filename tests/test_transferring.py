@@ -269,6 +269,12 @@ def test_a_network_of_ones_own_with_its_own_state_dict(tmp_path: Path) -> None:
     state = striate.load(run.model_path, module=make(3)).module.state_dict()
     assert torch.equal(state["0.2.weight"], old.state_dict()["0.2.weight"])
     assert run.record["recipe"]["name"] == "transfer_small"
+    run = train(
+        stripes(90, held_out=30), make, weights=tmp_path / "own.safetensors", regime="mid", out=tmp_path / "mid",
+        epochs=1, batch=30, probe=False, validate_start=False,
+    )  # fmt: skip
+    state = striate.load(run.model_path, module=make(3)).module.state_dict()
+    assert torch.equal(state["0.2.weight"], old.state_dict()["0.2.weight"]), "the first of its two parts is the early one"
 
 
 def test_heads_that_cannot_be_solved_alone_are_not_guessed() -> None:

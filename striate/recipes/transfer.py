@@ -29,7 +29,7 @@ def transfer_mid() -> Recipe:
         optimizer=Optimizer("adamw", lr=2e-4, weight_decay=0.05),
         schedule=Schedule("one_cycle", warmup=0.2),
         augment=Augment(flip_horizontal=0.5, crop_scale=(0.5, 1.0)),
-        fine_tune=FineTune(freeze="2", rate_decay=0.6),
+        fine_tune=FineTune(freeze="early", rate_decay=0.6),
         label_smoothing=0.05,
         ema=0.98,
         clip=5.0,

@@ -105,3 +105,7 @@ class Task(ABC):
     @abstractmethod
     def meter(self) -> Meter:
         """A fresh meter."""
+
+    def concern(self, figures: Mapping[str, float]) -> str | None:
+        """A sentence for the user where the last validation shows a training that went wrong; None: none is known."""
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ from striate.retrieval_metrics import Array, Floats, retrieval_figures, unit_len
 from striate.tasks.base import Batch, Meter, Task
 
 LOSSES = ("supervised_contrastive", "triplet")
+COLLAPSED = 0.01
+"""Spread below which all images lie at one place, as the hardest triplets pull them (arXiv:1703.07737, section 3.1)."""
 MOST_QUERIES = 5000
 """Validation images that are queries; each is compared with all of them."""
 
@@ -84,8 +86,17 @@ class Embed(Task):
         return unit_length(raw)
 
     def meter(self) -> Meter:
-        """Recall at 1 and 5 and mAP: each image a query among all the others."""
+        """Recall at 1 and 5 and mAP, each image a query among all the others; and how far they are spread."""
         return _RetrievalMeter()
+
+    def concern(self, figures: Mapping[str, float]) -> str | None:
+        """Collapse: every image at nearly one place, which is where a triplet loss settles that finds no way to order them."""
+        if figures.get("spread", 1.0) >= COLLAPSED:
+            return None
+        return (
+            f"the embeddings have all but collapsed into one point (variance {figures['spread']:.1g}, at most 1). Train longer, "
+            "lower the rate (--optimizer.lr), or take --loss supervised_contrastive"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The ``task`` entry of a bundle or run."""
@@ -110,4 +121,9 @@ class _RetrievalMeter:
     def compute(self) -> dict[str, float]:
         found = retrieval_figures(np.concatenate(self.embeddings), np.concatenate(self.labels), (1, 5), MOST_QUERIES)
         recalls = {f"recall_at_{k}": share for k, share in found.recall.items()}
-        return recalls | {"mean_average_precision": found.mean_average_precision}
+        return recalls | {"mean_average_precision": found.mean_average_precision, "spread": spread(self.embeddings)}
+
+
+def spread(embeddings: Iterable[Floats]) -> float:
+    """1 - ||mean||² of vectors [N, D] of length 1: 0 where they are all one, near 1 where they point everywhere."""
+    return 1.0 - float(np.square(np.concatenate(list(embeddings)).mean(axis=0, dtype=np.float64)).sum())
