@@ -95,6 +95,17 @@ class Augment:
         return self.crop_scale is None and not (self.rotate or self.translate or self.zoom or self.shear or self.elastic)
 
     @property
+    def windowed(self) -> bool:
+        """Whether geometry is a window scaled to the training size, and flips of it."""
+        flips = ("flip_horizontal", "flip_vertical")
+        return self.crop_scale is not None and not any(getattr(self, name) for name in _GEOMETRIC if name not in flips)
+
+    @property
+    def recolors(self) -> bool:
+        """Whether values change where they stand."""
+        return bool(self.brightness or self.contrast or self.saturation or self.erase)
+
+    @property
     def resamples(self) -> bool:
         """Whether geometry computes pixels anew, so that it is better done on whole pictures than on resized ones."""
         return self.geometric and not self.exact

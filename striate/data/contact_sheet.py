@@ -68,7 +68,7 @@ def write_contact_sheet(
     for epoch in range(versions):
         (batch,) = batches.train(epoch)
         varied = augmenter(batch, epoch)
-        images = varied["image"].round().clamp(0, 255).byte() if varied is not batch else batch["image"]
+        images = varied["image"].float().round().clamp(0, 255).byte()
         captions = [_words(source, label) if augment.mixes else "" for label in varied["label"].numpy()]
         cells = dict(zip(batch["index"].tolist(), zip(images.permute(0, 2, 3, 1).numpy(), captions, strict=True), strict=True))
         columns.append([cells[i] for i in chosen.tolist()])

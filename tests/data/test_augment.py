@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from striate.data import affine, color, mixing
+from striate.data import affine, color, mixing, windows
 from striate.data.augment import Augment
-from striate.data.augmenter import Augmenter, random_windows
+from striate.data.augmenter import Augmenter
 from striate.data.randomness import beta_quantile, bits, occurrences, permutation, uniform, weighted_draw
 from striate.errors import UsageError
 
@@ -166,7 +166,8 @@ def test_exact_path_and_resample_agree() -> None:
     exact = Augmenter(augment, (20, 20), 0, 10)({"image": images, "index": index}, 1)["image"]
     # A rotation of nothing switches the exact path off and leaves the map what it is.
     general = Augmenter(replace(augment, rotate=1e-9), (20, 20), 0, 10)({"image": images, "index": index}, 1)["image"]
-    assert exact.dtype == general.dtype == torch.float32
+    assert (exact.dtype, general.dtype) == (torch.uint8, torch.float32)
+    exact = exact.float()
     assert (exact - general).abs().max() < 0.02
     assert ((exact - images).abs().amax((1, 2, 3)) > 0).sum() >= 12
 
@@ -279,8 +280,8 @@ def test_mask_outside_the_picture_is_ignored() -> None:
 def test_crop_windows_lie_inside_and_have_the_asked_area() -> None:
     num = 20_000
     height, width = np.full(num, 300.0), np.full(num, 400.0)
-    windows = random_windows(height, width, (0.08, 1.0), (3 / 4, 4 / 3), uniform(0, 0, np.arange(num), "crop", 22))
-    left, top, w, h = windows.T
+    drawn = windows.draw(height, width, (0.08, 1.0), (3 / 4, 4 / 3), uniform(0, 0, np.arange(num), "crop", 22))
+    left, top, w, h = drawn.T
     assert min(left.min(), top.min()) >= 0
     assert (left + w).max() <= 400 + 1e-9
     assert (top + h).max() <= 300 + 1e-9
@@ -292,8 +293,45 @@ def test_crop_windows_lie_inside_and_have_the_asked_area() -> None:
     small = share[share < 0.5]
     assert abs(small.mean() - 0.29) < 5 * 0.42 / math.sqrt(12 * len(small))
     draws = uniform(0, 0, np.arange(9), "crop", 22)
-    panorama = random_windows(np.full(9, 10.0), np.full(9, 1000.0), (0.9, 1.0), (3 / 4, 4 / 3), draws)
+    panorama = windows.draw(np.full(9, 10.0), np.full(9, 1000.0), (0.9, 1.0), (3 / 4, 4 / 3), draws)
     assert np.allclose(panorama, [1000 / 2 - 10 * 4 / 3 / 2, 0, 10 * 4 / 3, 10])
+
+
+def coloured(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """[height, width, 3], smooth in every channel, each another."""
+    wave = smooth(height, width)[0, 0]
+    return np.stack((wave, wave[::-1], wave[:, ::-1]), axis=2).astype(np.uint8)
+
+
+def test_a_window_is_cut_as_pillow_would() -> None:
+    """Shrunk, enlarged and turned about: its fixed-point weights may round to the next level, no more."""
+    image = torch.from_numpy(np.stack([coloured(150, 200), coloured(150, 200)[::-1]]))
+    window = np.array([[11.3, 20.8, 160.4, 119.0], [60.2, 31.0, 40.0, 45.5]])
+    flips = np.array([False, True])
+    ours = windows.cut(image.permute(0, 3, 1, 2), window, (64, 72), flips, ~flips)
+    for picture, (left, top, right, bottom), turn, result in zip(
+        image, [(11, 21, 172, 140), (60, 31, 100, 76)], (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT), ours,
+        strict=True,
+    ):  # fmt: skip
+        theirs = Image.fromarray(picture.numpy()).crop((left, top, right, bottom)).resize((72, 64), Image.Resampling.BILINEAR)
+        apart = result.permute(1, 2, 0).numpy().astype(int) - np.asarray(theirs.transpose(turn))
+        assert np.abs(apart).max() <= 1
+    assert windows.cut(image.permute(0, 3, 1, 2), np.array([[199.9, 149.9, 0.05, 0.05]] * 2), (8, 8), flips, flips).any()
+
+
+def test_windows_of_bytes_are_cut_where_the_map_would_take_them() -> None:
+    """Of smooth pictures, whose values differ little within the half pixel that a window is rounded by."""
+    images = torch.from_numpy(np.stack([coloured(160, 200)] * 8)).permute(0, 3, 1, 2)
+    extent = torch.tensor([[160, 200], [120, 150]] * 4)
+    batch = {"image": images, "index": torch.arange(8), "extent": extent}
+    augmenter = Augmenter(Augment(crop_scale=(0.3, 1.0), flip_horizontal=0.5, flip_vertical=0.5), (96, 96), 3, 0)
+    cut, mapped = augmenter(batch, 2)["image"], augmenter({**batch, "image": images.float()}, 2)["image"]
+    assert (cut.dtype, mapped.dtype) == (torch.uint8, torch.float32)
+    steps = [images[0].float().diff(dim=axis).abs() for axis in (1, 2)]  # each edge of a window moves by half a pixel at most
+    assert (cut - mapped).abs().max() <= 1 + sum(float(each.max()) for each in steps)
+    assert (cut - mapped).abs().mean() <= 0.5 + 0.5 * sum(float(each.mean()) for each in steps)
+    alone = augmenter({"image": images[5:6, :, :120, :150], "index": torch.arange(5, 6)}, 2)["image"]
+    assert torch.equal(alone[0], cut[5])
 
 
 def test_without_a_crop_whole_pictures_are_framed_as_for_validation() -> None:
