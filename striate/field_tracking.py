@@ -52,6 +52,11 @@ class FieldTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     whole image, and so does what it scales: its ``jump`` is 0, for its neighbour sees the same.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: to keep the compiler off what is never compiled, PyTorch would load all of it, which takes many seconds."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known: MutableMapping[Tensor, _Known] = WeakTensorKeyDictionary()

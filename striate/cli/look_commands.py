@@ -20,6 +20,7 @@ def look(
     layer: str | None = None,
     unit: str | None = None,
     target: Annotated[str | None, Parameter(name="--class")] = None,
+    sanity: str | None = None,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     weights: str | None = None,
     arch: Arch = None,
@@ -37,6 +38,8 @@ def look(
         layer: A module's path or a name in the table of layers; without it the last convolution that puts out a map.
         unit: CHANNEL,ROW,COLUMN (or the number of a neuron) in that layer; without it the one with the largest number.
         target: The class to explain, by name or number; without it the network's answer.
+        sanity: A map to check, by name (grad_cam, occlusion, saliency, integrated_gradients, deconvnet, guided_backpropagation):
+            how much of it stays as the weights are made random. A map that stays shows the picture, not what was learned.
         out: The folder for the pictures; without it look-NAME, after the image.
         weights: imagenet, imagenet-v2 or cifar10 (published ones, downloaded where they are not here), or a file.
         arch: FILE.py:FUNCTION, where the network is your own; a network by name, where the model is another tool's file.
@@ -52,7 +55,9 @@ def look(
         opened = load(model, arch=arch, device=device, weights=weights, progress=progress)
         machine.tune()
         folder = out or Path(f"look-{image.stem}")
-        found = look_at(opened, image, folder, layer=layer, unit=place, target=target, name=image.name, progress=progress)
+        found = look_at(
+            opened, image, folder, layer=layer, unit=place, target=target, sanity=sanity, name=image.name, progress=progress
+        )
     if json:
         print_json(found.to_json())
     else:

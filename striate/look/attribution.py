@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from striate.errors import UsageError
 from striate.look.target import Target, as_input, explaining, gradient, in_batches, scores, settle
+from striate.progress import Progress, Silent
 from striate.torch_network import evaluating
 
 
@@ -56,8 +58,9 @@ class IntegratedGradients:
 
 
 def integrated_gradients(
-    module: nn.Module, image: Tensor, target: Target = None, *, baseline: Tensor | None = None, steps: int = 50, batch: int = 10
-) -> IntegratedGradients:
+    module: nn.Module, image: Tensor, target: Target = None, *, baseline: Tensor | None = None, steps: int = 50, batch: int = 10,
+    progress: Progress | None = None,
+) -> IntegratedGradients:  # fmt: skip
     """The gradient averaged on the straight way from a baseline to the image, times their difference.
 
     Source: M. Sundararajan, A. Taly, Q. Yan, arXiv:1703.01365, eq. 1; here by Gauss-Legendre quadrature instead of eq. 3.
@@ -66,6 +69,7 @@ def integrated_gradients(
         baseline: [C, H, W], normalised; None: zeros, the mean colour of the training images.
         steps: points of the quadrature.
         batch: images that the network takes at once.
+        progress: told how far it is.
     """
     if steps < 1:
         raise UsageError(f"integrated gradients in {steps} steps", fix="take at least 1; 50 are usual")
@@ -76,6 +80,7 @@ def integrated_gradients(
         wanted = settle(module, pixels, target)
         total = torch.zeros_like(pixels[0])
         for start in range(0, steps, batch):
+            (progress or Silent()).stage("integrated gradients", start, steps)
             here = slice(start, start + batch)
             alphas = pixels.new_tensor((places[here] + 1) / 2)[:, None, None, None]
             between = (begin + alphas * (pixels - begin)).requires_grad_()
@@ -108,7 +113,7 @@ class Occlusion:
 
 def occlusion(
     module: nn.Module, image: Tensor, target: Target = None, *, window: int | None = None, stride: int | None = None,
-    fill: float = 0.0, batch: int = 32,
+    fill: float = 0.0, batch: int = 32, progress: Progress | None = None,
 ) -> Occlusion:  # fmt: skip
     """Slides a plain square over the image and notes how far the explained number falls. It takes no gradients.
 
@@ -120,6 +125,7 @@ def occlusion(
         stride: None: half the window.
         fill: normalised value under the square; 0 is the mean colour of the training images.
         batch: images that the network takes at once.
+        progress: told how far it is.
     """
     with torch.inference_mode(False), torch.no_grad():
         pixels = as_input(module, image)
@@ -142,7 +148,9 @@ def occlusion(
         with evaluating(module):
             wanted = settle(module, pixels, target)
             whole = scores(module, pixels, wanted)
-            drop = whole - in_batches(covered, torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts)), batch)
+            places = torch.cartesian_prod(torch.tensor(tops), torch.tensor(lefts))
+            told = partial((progress or Silent()).stage, "occlusion", total=len(places))
+            drop = whole - in_batches(covered, places, batch, told)
     drop = drop.view(len(tops), len(lefts)).cpu()
     total, count = torch.zeros(height, width, dtype=drop.dtype), torch.zeros(height, width, dtype=drop.dtype)
     for row, top in enumerate(tops):

@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from striate.look.attribution import deconvnet, integrated_gradients, magnitude, occlusion, saliency
 from striate.look.cam import grad_cam
+from striate.progress import Progress, Silent
 
 Explain = Callable[[nn.Module, Tensor, int], Tensor]
 """(network, normalised image [1, C, H, W], class) -> [H, W]."""
+
+Told = Callable[[nn.Module, Tensor, int, Progress], Tensor]
+"""The same, that tells how far it is."""
 
 
 @dataclass(frozen=True)
@@ -21,29 +25,34 @@ class Explanation:
     Attributes:
         title: in words.
         source: the paper, short.
-        explain: see ``Explain``.
+        way: see ``Told``.
         signed: whether values below 0 speak against the class; otherwise none is below 0.
     """
 
     title: str
     source: str
-    explain: Explain
+    way: Told
     signed: bool = False
+
+    def explain(self, network: nn.Module, image: Tensor, target: int, progress: Progress | None = None) -> Tensor:
+        """[H, W] for a normalised image [1, C, H, W]: how much each pixel speaks for a class."""
+        return self.way(network, image, target, progress or Silent())
 
 
 EXPLANATIONS: dict[str, Explanation] = {
-    "grad_cam": Explanation("Grad-CAM", "arXiv:1610.02391", lambda net, image, k: grad_cam(net, image, k).on_image()),
-    "saliency": Explanation("Saliency", "arXiv:1312.6034", lambda net, image, k: magnitude(saliency(net, image, k))),
+    "grad_cam": Explanation("Grad-CAM", "arXiv:1610.02391", lambda net, image, k, _: grad_cam(net, image, k).on_image()),
+    "saliency": Explanation("Saliency", "arXiv:1312.6034", lambda net, image, k, _: magnitude(saliency(net, image, k))),
     "integrated_gradients": Explanation(
         "Integrated gradients", "arXiv:1703.01365",
-        lambda net, image, k: integrated_gradients(net, image, k).attribution.sum(dim=0), signed=True,
+        lambda net, image, k, told: integrated_gradients(net, image, k, progress=told).attribution.sum(dim=0), signed=True,
     ),
     "occlusion": Explanation(
-        "Occlusion", "arXiv:1311.2901", lambda net, image, k: occlusion(net, image, k).pixels, signed=True
+        "Occlusion", "arXiv:1311.2901", lambda net, image, k, told: occlusion(net, image, k, progress=told).pixels,
+        signed=True,
     ),
-    "deconvnet": Explanation("Deconvnet", "arXiv:1311.2901", lambda net, image, k: magnitude(deconvnet(net, image, k))),
+    "deconvnet": Explanation("Deconvnet", "arXiv:1311.2901", lambda net, image, k, _: magnitude(deconvnet(net, image, k))),
     "guided_backpropagation": Explanation(
-        "Guided backpropagation", "arXiv:1412.6806", lambda net, image, k: magnitude(deconvnet(net, image, k, guided=True))
+        "Guided backpropagation", "arXiv:1412.6806", lambda net, image, k, _: magnitude(deconvnet(net, image, k, guided=True))
     ),
 }  # fmt: skip
 """By the names that ``striate look`` and the studio use."""

@@ -37,7 +37,7 @@ class Inspection:
     Attributes:
         graph: what :func:`striate.look.trace` finds.
         memory: bytes of the numbers that are kept.
-        returned: what the network returned.
+        returned: what the network returned. Not to be changed.
 
     Raises:
         Refused: the network does not take the image, or a part of it is TorchScript.
@@ -59,7 +59,8 @@ class Inspection:
         self._calls = recorder.calls
         self.graph: LayerGraph = build_graph(recorder, name)
         self._numbers = {node.id: number for number, node in enumerate(self.graph.nodes)}
-        self.memory = sum(value.nbytes for call in self._calls for value in call.values)
+        kept = [value.untyped_storage() for call in self._calls for value in call.values]
+        self.memory = sum({storage._cdata: storage.nbytes() for storage in kept}.values())
 
     def values(self, layer: str, output: int = 0) -> Tensor:
         """What came out of a layer, without the batch: [C, H, W], or [K]. Not to be changed.

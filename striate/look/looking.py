@@ -16,8 +16,10 @@ from striate.columns import align
 from striate.errors import UsageError, nearest
 from striate.files import make_folder
 from striate.look.drawing import MAPS, Drawing, Drawn
+from striate.look.explanations import EXPLANATIONS
 from striate.look.inspection import Inspection
 from striate.look.pixel_arithmetic import Arithmetic
+from striate.look.sanity import SanityCheck, sanity_check
 from striate.look.target import beside_weights
 from striate.prediction import Model
 from striate.prediction_inputs import Input, read_input
@@ -39,6 +41,7 @@ class Looked:
         arithmetic: of the unit.
         files: what was drawn.
         notes: what could not be, and why.
+        sanity: of the map that was to be checked: its name, and what is left of it without what was learned.
     """
 
     image: str
@@ -49,6 +52,7 @@ class Looked:
     arithmetic: Arithmetic
     files: tuple[Drawn, ...]
     notes: tuple[str, ...]
+    sanity: tuple[str, SanityCheck] | None = None
 
     def text(self, columns: int | None = None) -> str:
         """For the terminal: the answer, the layers, the arithmetic of the unit, the files."""
@@ -61,6 +65,9 @@ class Looked:
             "\n".join([f"{explained} Written to {self.files[0].path.parent}:", *(f"  {line}" for line in files)]),
             *(f"note: {note}" for note in self.notes),
         ]
+        if self.sanity is not None:
+            name, check = self.sanity
+            parts.append(f"{EXPLANATIONS[name].title} as the weights are made random, from the last layer down:\n{check.text()}")
         return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +80,7 @@ class Looked:
             "unit": self.arithmetic.to_json(),
             "files": {each.path.stem: {"path": str(each.path), "shows": each.shows} for each in self.files},
             "notes": list(self.notes),
+            "sanity": None if self.sanity is None else {"map": self.sanity[0], **self.sanity[1].to_json()},
         }
 
 
@@ -84,6 +92,7 @@ def look_at(
     layer: str | None = None,
     unit: Sequence[int] | None = None,
     target: str | int | None = None,
+    sanity: str | None = None,
     name: str = "image",
     progress: Progress | None = None,
 ) -> Looked:
@@ -99,15 +108,18 @@ def look_at(
         layer: whose maps are drawn: a module's path or a node's id; None: the last convolution that puts out a map.
         unit: whose arithmetic is written out: (channel, row, column) or (feature,); None: the layer's largest number.
         target: the class to explain, by name or number; None: the network's answer.
+        sanity: one of :data:`~striate.look.explanations.EXPLANATIONS`, to check by :func:`~striate.look.sanity.sanity_check`.
         name: of the picture, for the text.
         progress: told how far it is.
 
     Raises:
-        UsageError: no such layer, unit or class, or the model is an exported graph.
+        UsageError: no such layer, unit, class or map, or the model is an exported graph.
         ImageError: the picture cannot be read.
         Refused: the network does not take such a picture.
         Failed: the folder cannot be written to.
     """
+    if sanity is not None and sanity not in EXPLANATIONS:
+        raise UsageError(f"No map is called {sanity!r}", fix=nearest(sanity, EXPLANATIONS))
     chosen = None if target is None else find_class(model, target)
     pixels = read_input(image, model.preprocess, name)
     (prediction,) = model.predict([image], TOP)
@@ -131,7 +143,9 @@ def look_at(
     for done, step in enumerate(steps):
         (progress or Silent()).stage("drawing", done, len(steps))
         drawing.attempt(step)
-    return Looked(name, prediction, chosen, class_name, inside, arithmetic, tuple(drawing.files), tuple(drawing.notes))
+    checked = sanity and (sanity, sanity_check(model.module, normal, EXPLANATIONS[sanity].explain, chosen, progress=progress))
+    files, notes = tuple(drawing.files), tuple(drawing.notes)
+    return Looked(name, prediction, chosen, class_name, inside, arithmetic, files, notes, checked or None)
 
 
 def answer(prediction: Prediction) -> str:

@@ -192,14 +192,14 @@ def _fit(picture: Picture, side: int) -> Image.Image:
 
 
 def _wrapped(text: str, font: Any, room: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
+    lines, held = [""], text.replace(" %", "\u00a0%")
+    for word in held.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()
         if font.getlength(longer) <= room or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return lines
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _shortened(text: str, font: Any, width: int) -> str:

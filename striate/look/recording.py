@@ -22,6 +22,7 @@ from striate.arithmetic import ReceptiveField
 from striate.errors import Refused
 from striate.field_tracking import FieldTracker
 from striate.look.field_layers import tell_fields
+from striate.look.keeping import Keeper, memory_of, tensors_of
 from striate.look.operations import SHAPE_ALONE, UNTOLD, arguments_by_name, label, macs, operation_name
 from striate.look.source_lines import Source, calling_line
 
@@ -71,7 +72,7 @@ class Call:
     parameters: tuple[Tensor, ...] = ()
     macs: int | None = 0
     shapes: tuple[tuple[int, ...], ...] = ()
-    values: tuple[Tensor, ...] = ()
+    values: Sequence[Tensor] = ()
     receptive_field: ReceptiveField | None = None
 
     def arguments(self, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -102,14 +103,15 @@ class Recorder(TorchFunctionMode):
 
     Args:
         network: it runs as it is: in evaluation mode, if that is wanted.
-        keep: whether to keep a copy of every output, so that what is changed in place later stays here as it was.
+        keep: whether to keep every output as it was, whatever is changed in place later.
         fields: whether to follow receptive fields.
         until: the number of the last call to wait for; its outputs are then in ``reached``, and :class:`Stopped` is raised.
     """
 
     def __init__(self, network: nn.Module, keep: bool = False, fields: bool = True, until: int | None = None) -> None:
         super().__init__()
-        self.network, self.keep, self.until = network, keep, until
+        self.network, self.until = network, until
+        self.keeper = Keeper() if keep else None
         self.calls: list[Call] = []
         self.outputs: list[Slot] = []
         self.reached: list[Tensor] = []
@@ -128,8 +130,10 @@ class Recorder(TorchFunctionMode):
             call = Call("input", _itself, (), {}, (), self.network, "input")
             call.receptive_field = None if self.fields is None else self.fields.of(image)
             self._add(call, [image])
-        with _ONE_AT_A_TIME, self._watched_modules(), self.fields or nullcontext(), self:
+        with _ONE_AT_A_TIME, self._watched_modules(), self.fields or nullcontext(), self.keeper or nullcontext(), self:
             returned = self.network(*images)
+        if self.keeper is not None:
+            self.keeper.part(tensors_of(self.network))
         slots = (self._slot_of(leaf) for leaf in tree_leaves(returned) if isinstance(leaf, Tensor))
         self.outputs = [slot for slot in slots if slot is not None]
         return returned
@@ -168,7 +172,7 @@ class Recorder(TorchFunctionMode):
         def placed(each: Any) -> Any:
             if not isinstance(each, Tensor):
                 return each
-            copied = self.keep and id(each) not in slots and not isinstance(each, nn.Parameter)
+            copied = self.keeper is not None and id(each) not in slots and not isinstance(each, nn.Parameter)
             return each.detach().clone() if copied else numbers.get(id(each), each)
 
         args, kwargs = tree_map(placed, (args, kwargs))
@@ -183,12 +187,12 @@ class Recorder(TorchFunctionMode):
         number = len(self.calls)
         for tensor in changed:
             self._known[id(tensor)] = _Known(tensor, Slot(number, 0), _version(tensor))
-            self._changed[_memory(tensor)] = Slot(number, 0)
+            self._changed[memory_of(tensor)] = Slot(number, 0)
         for output, tensor in enumerate(outputs):
             self._known[id(tensor)] = _Known(tensor, Slot(number, output), _version(tensor))
         call.shapes = tuple(tuple(tensor.shape) for tensor in outputs)
-        if self.keep:
-            call.values = tuple(tensor.detach().clone() for tensor in outputs)
+        if self.keeper is not None:
+            call.values = self.keeper.keep(outputs)
         self.calls.append(call)
         if self.until == number:
             self.reached = list(outputs)
@@ -204,7 +208,7 @@ class Recorder(TorchFunctionMode):
         if known is None:
             return None
         if known.version != _version(tensor):  # another view of its memory was changed in place
-            slots = tuple(dict.fromkeys((known.slot, self._changed.get(_memory(tensor), known.slot))))
+            slots = tuple(dict.fromkeys((known.slot, self._changed.get(memory_of(tensor), known.slot))))
             self._add(Call("updated_view", _itself, (Input(0),), {}, slots, self._at_work, "updated_view"), [tensor])
         return self._known[id(tensor)].slot
 
@@ -278,7 +282,3 @@ def _itself(tensor: Tensor) -> Tensor:
 def _version(tensor: Tensor) -> int:
     """Counts the changes in place of a tensor and all its views; tensors made in inference mode do not count."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-def _memory(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from striate.errors import Refused
 from striate.look.explanations import Explain
 from striate.look.similarity import rank_correlation, ssim
 from striate.look.target import as_input, explaining, settle
+from striate.progress import Progress, Silent
 from striate.watching import WatchedRun
 
 Verdict = Literal["depends on the weights", "depends on the weights in part", "hardly depends on the weights"]
@@ -56,6 +58,10 @@ class SanityCheck:
             return "depends on the weights"
         return "hardly depends on the weights" if self.score >= HARDLY else "depends on the weights in part"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the score and the verdict among them."""
+        return {**asdict(self), "score": self.score, "verdict": self.verdict}
+
     def text(self) -> str:
         """The verdict, and a line for each step."""
         rows = [("random from the top down to", "layers", "rank correlation", "SSIM")]
@@ -74,6 +80,7 @@ def sanity_check(
     steps: int = 6,
     draws: int = 3,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> SanityCheck:
     """The randomisation check: if the picture stays as the weights go, it shows the image, not what was learned of it.
 
@@ -89,6 +96,7 @@ def sanity_check(
         steps: groups of layers.
         draws: times that all is done, with other random numbers.
         seed: of those.
+        progress: told how far it is.
 
     Raises:
         Refused: the network has no weights.
@@ -98,8 +106,10 @@ def sanity_check(
         wanted = settle(module, pixels, target)
     assert isinstance(wanted, int)
     layers = _layers_from_the_top(copy.deepcopy(module), pixels)
-    before = explain(module, pixels, wanted)
     ends = sorted({round(len(layers) * step / steps) for step in range(1, steps + 1)} - {0})
+    told = partial((progress or Silent()).stage, "sanity check", total=1 + draws * len(ends))
+    told(0)
+    before = explain(module, pixels, wanted)
     ranks, alike = torch.zeros(draws, len(ends)), torch.zeros(draws, len(ends))
     for draw in range(draws):
         generator = torch.Generator().manual_seed(seed + draw)
@@ -107,6 +117,7 @@ def sanity_check(
         for step, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             for path in layers[start:end]:
                 _shuffle(random.get_submodule(path), generator)
+            told(1 + draw * len(ends) + step)
             after = explain(random, pixels, wanted)
             ranks[draw, step], alike[draw, step] = rank_correlation(before, after), ssim(before, after)
     return SanityCheck(

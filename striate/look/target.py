@@ -173,9 +173,13 @@ def run_keeping(module: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, 
     return _tensor(found, layer), logits
 
 
-def in_batches(compute: Callable[[Tensor], Tensor], images: Tensor, batch: int) -> Tensor:
-    """``compute`` on [N, ...], ``batch`` images at a time."""
-    return torch.cat([compute(part) for part in torch.split(images, batch)])
+def in_batches(compute: Callable[[Tensor], Tensor], images: Tensor, batch: int, told: Callable[[int], None]) -> Tensor:
+    """``compute`` on [N, ...], ``batch`` images at a time; ``told`` hears how many are done."""
+    found = []
+    for start in range(0, len(images), batch):
+        told(start)
+        found.append(compute(images[start : start + batch]))
+    return torch.cat(found)
 
 
 def _tensor(found: list[Any], layer: str) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from fastapi.responses import StreamingResponse
 
 from striate.errors import StriateError
+from striate.progress import Progress, Silent
 
 T = TypeVar("T")
 
@@ -100,3 +101,36 @@ class Work(Generic[T]):
             await asyncio.sleep(0.1)
         if self.error is not None:
             raise self.error
+
+
+class _Abandoned(Exception):
+    """Nobody listens any more."""
+
+
+class _Telling(Silent):
+    """Passes stages on to a page; ends the work where that has gone."""
+
+    def __init__(self, tell: Callable[[int, int, str], None], left: threading.Event) -> None:
+        self._tell, self._left = tell, left
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Raises ``_Abandoned``."""
+        if self._left.is_set():
+            raise _Abandoned
+        self._tell(done, total, name)
+
+
+def work_stream(name: str, work: Callable[[Progress], Any]) -> StreamingResponse:
+    """``progress``, then what the work returns as the event ``name``; where the page is gone, the work's next stage ends it."""
+    left = threading.Event()
+
+    async def events() -> AsyncIterator[Event | None]:
+        doing = Work(lambda tell: work(_Telling(tell, left)))
+        try:
+            async for event in doing.follow():
+                yield event
+            yield name, doing.result
+        finally:
+            left.set()
+
+    return stream(events())

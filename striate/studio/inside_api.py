@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import io
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +16,11 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from striate.errors import UsageError, nearest
-from striate.studio.events import Event, Work, stream
+from striate.progress import Progress
+from striate.studio.events import Event, stream, work_stream
 from striate.studio.guard import key_of, port_of
-from striate.studio.inspections import UNTRAINED, Inspections, Look, draw_sheet, plain, scores_of, steps_of
-from striate.studio.shelf import BETWEEN
+from striate.studio.inspections import Inspections, Look, draw_sheet, plain, scores_of, steps_of
+from striate.studio.shelf import BETWEEN, UNTRAINED
 from striate.studio.studio import Here
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ SAMPLES = {"demo-fashion": range(10), "demo-letters": range(6)}
 
 TOP = 10
 """Classes of an answer."""
-
-DRAWS, STEPS = 3, 6
-"""Of the sanity check."""
 
 
 def _inspections(studio: Here) -> Inspections:
@@ -159,48 +156,32 @@ def field(layer: str, unit: str, looked: Looked, output: int = 0) -> list[list[i
 
 
 @router.get("/explain")
-def explain(looked: Looked, kept: Kept, target: int, method: str = "grad_cam") -> Response:
-    """What in the picture speaks for a class: [H, W] as ``/map`` gives it."""
-    way, place = _explanation(method).explain, _class(looked, target)
-    with kept.explaining(looked) as network:
-        return _floats(way(network, looked.image, place))
+def explain(looked: Looked, kept: Kept, target: int, method: str = "grad_cam") -> StreamingResponse:
+    """``progress``, then the ``map``: what in the picture speaks for a class, [H, W] in base64, else as ``/map`` gives it."""
+    way, place = _explanation(method), _class(looked, target)
+
+    def work(progress: Progress) -> str:
+        with kept.explaining(looked) as network:
+            return base64.b64encode(_bytes(way.explain(network, looked.image, place, progress))).decode()
+
+    return work_stream("map", work)
 
 
 @router.get("/sanity")
 def sanity(looked: Looked, kept: Kept, target: int, method: str = "grad_cam") -> StreamingResponse:
-    """``progress``, then the ``sanity`` check of an explanation; it ends when nobody listens any more."""
-    chosen, place = _explanation(method).explain, _class(looked, target)
-    left = threading.Event()
+    """``progress``, then the ``sanity`` check of an explanation."""
+    way, place = _explanation(method), _class(looked, target)
 
-    def check(tell: Any) -> dict[str, Any]:
+    def work(progress: Progress) -> dict[str, Any]:
         from striate.look.sanity import sanity_check
-
-        done = 0
-
-        def counted(module: Any, image: Any, k: int) -> Any:
-            nonlocal done
-            if left.is_set():
-                raise RuntimeError("nobody listens")
-            tell(done, 1 + DRAWS * STEPS, "with weights made random" if done else "with its own weights")
-            done += 1
-            return chosen(module, image, k)
 
         with kept.explaining(looked) as network:
             alone = copy.deepcopy(network)
-        found = sanity_check(alone, looked.image, counted, place, steps=STEPS, draws=DRAWS)
-        told: dict[str, Any] = plain({**asdict(found), "score": found.score, "verdict": found.verdict})
+        found = sanity_check(alone, looked.image, way.explain, place, progress=progress)
+        told: dict[str, Any] = plain(found.to_json())
         return told
 
-    async def events() -> AsyncIterator[Event | None]:
-        work = Work(check)
-        try:
-            async for event in work.follow():
-                yield event
-            yield "sanity", work.result
-        finally:
-            left.set()
-
-    return stream(events())
+    return work_stream("sanity", work)
 
 
 def _explanation(method: str) -> Any:
@@ -277,9 +258,12 @@ def _node_json(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _floats(numbers: Any) -> Response:
-    return Response(
-        numbers.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes(), media_type="application/octet-stream"
-    )
+    return Response(_bytes(numbers), media_type="application/octet-stream")
+
+
+def _bytes(numbers: Any) -> bytes:
+    encoded: bytes = numbers.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+    return encoded
 
 
 def _png(pixels: Any) -> bytes:

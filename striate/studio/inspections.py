@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.errors import Failed
-from striate.studio.shelf import BETWEEN, Shelf
+from striate.studio.shelf import BETWEEN, UNTRAINED, Shelf
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**30
 """Of all numbers that are kept; the latest picture stays whatever it takes."""
-
-UNTRAINED = "untrained"
-"""Behind a network of the zoo, where others have the name of their weights: ``resnet18@untrained``."""
 
 NARROW = 32
 """A vector up to this long is one row; longer ones are folded into a square."""

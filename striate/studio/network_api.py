@@ -19,7 +19,7 @@ from starlette.datastructures import State
 from striate.architecture_file import build_architecture, is_architecture_file, load_architecture
 from striate.catalogue import catalogue
 from striate.errors import UsageError, nearest
-from striate.studio.shelf import BETWEEN
+from striate.studio.shelf import BETWEEN, UNTRAINED
 from striate.studio.studio import Here, Studio
 
 if TYPE_CHECKING:
@@ -124,8 +124,19 @@ def graph(network: str, studio: Here, kept: Kept, input: str = "", built: bool =
         built: whether it is built for these channels and this size; else it is as it is, and breaks where it does not take them.
     """
     shapes = read_shapes(input)
-    key = (network, shapes, built, _version(studio, network))
-    return Response(kept.get(key, lambda: _trace(studio, network, shapes, built)), media_type="application/json")
+    inside = _inside(studio, network)
+    key = (network, shapes, built, inside, _version(studio, network))
+    return Response(kept.get(key, lambda: _trace(studio, network, shapes, built, inside)), media_type="application/json")
+
+
+def _inside(studio: Studio, network: str) -> str | None:
+    """What the Inside screen calls a network: with published weights where they are here; None: it cannot be opened there."""
+    if studio.arch and network == _file_name(studio):
+        return None
+    if network not in catalogue():
+        return network.removeprefix(OPENED)
+    published = (each.name for each in studio.shelf.listed() if each.name.startswith(f"{network}{BETWEEN}"))
+    return next(published, f"{network}{BETWEEN}{UNTRAINED}")
 
 
 def read_shapes(text: str) -> Shapes:
@@ -150,7 +161,7 @@ def read_shapes(text: str) -> Shapes:
     return shapes
 
 
-def _trace(studio: Studio, network: str, shapes: Shapes, built: bool) -> bytes:
+def _trace(studio: Studio, network: str, shapes: Shapes, built: bool, inside: str | None) -> bytes:
     from striate import look
 
     subject = _find(studio, network)
@@ -162,6 +173,7 @@ def _trace(studio: Studio, network: str, shapes: Shapes, built: bool) -> bytes:
     traced = look.trace(module, image if len(shapes) == 1 else shapes, subject.name)
     asked = {
         "kind": subject.kind,
+        "inside": inside,
         "own": list(subject.shape),
         "shapes": [list(shape) for shape in shapes],
         "buildable": subject.make is not None,

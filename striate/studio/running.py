@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
 
 import uvicorn
 
@@ -62,7 +65,15 @@ def serve(studio: Studio, port: int | None, open_browser: bool, say: Callable[[s
             threading.Thread(target=_offer_links, args=(link, say), daemon=True).start()
         threading.Thread(target=_warm, daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[server])
+            _Server(config).run(sockets=[server])
+
+
+class _Server(uvicorn.Server):
+    """Ends without a word of the streams that pages still listen to."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        super().handle_exit(sig, frame)
 
 
 def _has_screen() -> bool:
@@ -76,6 +87,12 @@ def _offer_links(link: Callable[[], str], say: Callable[[str], None]) -> None:
 
 
 def _warm() -> None:
-    """Loads torch while the page is being looked at: the first model then opens at once."""
+    """Loads torch and what looks into networks while the page is being looked at: the first model then opens at once.
+
+    And PyTorch's compiler, which it loads itself for the first operation on the meta device: where networks are traced.
+    """
+    import striate.look.inspection
     import striate.prediction
     import striate.torch_network  # noqa: F401
+
+    import_module("torch._dynamo")

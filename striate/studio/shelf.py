@@ -24,6 +24,9 @@ KEPT = 3
 BETWEEN = "@"
 """Between a network of the zoo and the weights that others published for it: ``mobilenet_v2@imagenet``."""
 
+UNTRAINED = "untrained"
+"""Behind a network of the zoo, where others have the name of their weights: ``resnet18@untrained``."""
+
 
 @dataclass(frozen=True)
 class Listed:

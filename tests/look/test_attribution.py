@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from striate.errors import Refused, UsageError
 from striate.look.attribution import deconvnet, integrated_gradients, magnitude, occlusion, saliency
 from striate.look.target import Unit, layer_output
+from striate.progress import Silent
 
 
 class Linear(nn.Module):
@@ -81,6 +82,24 @@ def test_occlusion_of_a_linear_network_is_the_sum_below_the_window(side: int, st
     torch.testing.assert_close(found.pixels, covering / count.clamp(min=1), rtol=1e-9, atol=1e-9)
     assert found.tops[0] == found.lefts[0] == 0
     assert (found.tops[-1], found.lefts[-1]) == (6 - side, 5 - side)
+
+
+class Listening(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int]] = []
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        self.told.append((name, done, total))
+
+
+def test_slow_maps_tell_how_far_they_are() -> None:
+    net, x, heard = Linear(), picture(shape=(3, 6, 5)), Listening()
+    occlusion(net, x, 0, window=2, stride=2, batch=4, progress=heard)
+    integrated_gradients(net, x, 0, steps=5, batch=2, progress=heard)
+    assert heard.told[:3] == [("occlusion", 0, 9), ("occlusion", 4, 9), ("occlusion", 8, 9)]
+    assert [done for _, done, _ in heard.told[3:]] == [0, 2, 4]
 
 
 def test_occlusion_sees_the_fill() -> None:

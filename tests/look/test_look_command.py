@@ -57,7 +57,7 @@ def test_json_is_complete(striate_command: Callable[..., Any], model: Path, phot
     assert all(Path(entry["path"]).exists() for entry in told["files"].values())
     assert sum(share for _, share in told["prediction"]["top"]) == pytest.approx(1)
     assert told["graph"]["nodes"][0]["id"] == "input"
-    assert told["notes"] == []
+    assert (told["notes"], told["sanity"]) == ([], None)
 
 
 def test_class_changes_the_maps(striate_command: Callable[..., Any], model: Path, photo: Path, tmp_path: Path) -> None:
@@ -66,6 +66,18 @@ def test_class_changes_the_maps(striate_command: Callable[..., Any], model: Path
         assert striate_command("look", model, photo, "-o", tmp_path / str(target), "--class", target).status == 0
         shown.append(np.asarray(Image.open(tmp_path / str(target) / "integrated_gradients.png")))
     assert (shown[0] != shown[1]).any()
+
+
+def test_a_map_is_checked_against_random_weights(
+    striate_command: Callable[..., Any], model: Path, photo: Path, tmp_path: Path
+) -> None:
+    command = ("look", model, photo, "-o", tmp_path, "--sanity", "saliency")
+    said = striate_command(*command).out
+    assert "Saliency as the weights are made random" in said
+    assert "a rank correlation of" in said
+    told = json.loads(striate_command(*command, "--json").out)["sanity"]
+    assert (told["map"], told["layers"][-1]) == ("saliency", "conv1")
+    assert f"{told['score']:.2f} is left" in said
 
 
 def test_folder_is_named_after_the_picture(
@@ -94,6 +106,7 @@ def test_a_number_is_explained_too(striate_command: Callable[..., Any], photo: P
         (("--unit", "1,x"), "--unit CHANNEL,ROW,COLUMN"),
         (("--class", "bear"), "Did you mean"),
         (("--class", "3"), "its classes are 0 to 2"),
+        (("--sanity", "salience"), "Did you mean 'saliency'"),
     ],
 )
 def test_mistakes_are_named(

@@ -36,6 +36,7 @@ def cell(page: Page, name: str, row: int, column: int) -> Locator:
 
 def numbers(page: Page, name: str = "Output") -> list[list[float]]:
     """What a grid shows."""
+    grid(page, name).get_by_role("row").first.wait_for()
     rows = grid(page, name).get_by_role("row").all()
     return [[float(text.replace("−", "-")) for text in row.get_by_role("gridcell").all_inner_texts()] for row in rows]
 

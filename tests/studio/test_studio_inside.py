@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +21,8 @@ from studio_running import Visitor, encoded, until
 
 from striate.look import Inspection
 from striate.look.explanations import EXPLANATIONS
+from striate.progress import Progress
+from striate.studio.events import work_stream
 from striate.studio.inspections import Inspections, draw_sheet, plain, steps_of, tiles
 from striate.studio.studio import Studio
 
@@ -130,7 +135,8 @@ def test_class_maps_and_the_sanity_check(client: TestClient) -> None:
     for method in client.get("/api/inside/models").json()["methods"]:
         if method["name"] == "occlusion":
             continue
-        found = np.frombuffer(client.get(f"/api/inside/explain?{given}&method={method['name']}").content, "<f4")
+        told = client.get(f"/api/inside/explain?{given}&method={method['name']}").text
+        found = np.frombuffer(base64.b64decode(json.loads(told.rpartition("event: map\ndata: ")[2])), "<f4")
         assert found.shape == (32 * 32,)
         assert method["signed"] or found.min() >= 0
     told = client.get(f"/api/inside/sanity?{given}&method=saliency").text
@@ -138,6 +144,27 @@ def test_class_maps_and_the_sanity_check(client: TestClient) -> None:
     check = json.loads(told.rpartition("data: ")[2])
     assert 0 <= check["score"] <= 1
     assert len(check["layers"]) == 6
+
+
+def test_work_ends_where_nobody_listens() -> None:
+    ended = threading.Event()
+
+    def work(progress: Progress) -> None:
+        try:
+            while True:
+                progress.stage("endless", 1, 2)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def listen() -> None:
+        told = work_stream("never", work).body_iterator
+        while b"endless" not in await anext(aiter(told)):
+            pass
+        await told.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(listen())
+    assert ended.wait(10)
 
 
 def test_the_latest_pictures_are_kept_within_the_memory(studio: Studio) -> None:

@@ -94,6 +94,7 @@ def test_a_graph_costs_what_the_summary_says(client: TestClient, network: str) -
 
 def test_shapes_reflow_or_the_break_is_told(client: TestClient) -> None:
     wide = graph(client, "resnet18", input="3x160x320")
+    assert wide["inside"] == "resnet18@untrained"
     assert [node["output_shapes"] for node in wide["nodes"] if node["id"] == "layer4.1.conv2"] == [[[512, 5, 10]]]
     # 32 divides all sides: convolutions cost in proportion to the image, the head what it did.
     head = 512 * 1000
@@ -133,7 +134,7 @@ def test_nothing_else_is_opened(client: TestClient, stranger: TestClient, tmp_pa
 
 def test_a_run_is_drawn_as_it_was_trained(client: TestClient) -> None:
     told = graph(client, "stripes")
-    assert told["kind"] == "opened"
+    assert (told["kind"], told["inside"]) == ("opened", "stripes")
     assert not told["buildable"]
     assert told["shapes"] == [[1, 28, 28]]
     assert told["nodes"][-1]["output_shapes"] == [[3]]
@@ -279,7 +280,8 @@ def test_a_network_that_breaks_in_the_middle_and_its_table(visit: Callable[..., 
     assert "features.5" in rows.last.inner_text()
     page.get_by_role("button", name="Fold features", exact=True).click()
     assert page.get_by_role("button", name="Unfold features", exact=True).get_attribute("aria-expanded") == "false"
-    assert rows.count() == 3
+    assert rows.count() == 2
+    assert "broken" in (rows.last.get_attribute("class") or "")
     page.get_by_text("Drawing", exact=True).click()
     page.locator("svg .broken.box").wait_for()
     assert "view=drawing" in page.url

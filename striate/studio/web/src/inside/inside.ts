@@ -206,6 +206,11 @@ export function position(
   return fixed.map((each) => each ?? (moving.shift() as number));
 }
 
+/** Little-endian numbers in base64. */
+export function floatsOf(text: string): Float32Array {
+  return new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+}
+
 const BETWEEN = "~";
 
 /** Numbers that were walked through, as a setting of the address: `fc@3~avgpool@460,0,0`. */

@@ -7,6 +7,12 @@ import type { Answer, Sheet } from "./inside";
 /** The studio keeps this look no longer: others took its place, or it was started again. */
 const GONE = 410;
 
+export interface Progress {
+  done: number;
+  total: number;
+  words: string;
+}
+
 type Query = Readonly<Record<string, string | number>>;
 
 /** One picture in one network: what the studio told of it so far, and questions about it. */
@@ -60,6 +66,18 @@ export class Looking {
   async floats(path: string, query: Query, signal: AbortSignal): Promise<Float32Array> {
     const answer = await this.ask((look) => request(address(path, { look, ...query }), { signal }));
     return new Float32Array(await answer.arrayBuffer());
+  }
+
+  /** Long work, whose result is streamed behind its progress. */
+  work<T>(path: string, query: Query, signal: AbortSignal, tell: (progress: Progress) => void): Promise<T> {
+    return this.ask(async (look) => {
+      for await (const { name, data } of events<unknown>(address(path, { look, ...query }), { signal })) {
+        if (name === "progress") tell(data as Progress);
+        else if (name === "failed") throw new Problem((data as Problem & { what: string }).what, data as Problem);
+        else return data as T;
+      }
+      throw new Problem("The studio broke off", { fix: "ask once more" });
+    });
   }
 
   /** Asks with the look's id; where the studio has forgotten it, it is shown the picture once more. */

@@ -6,12 +6,7 @@ import type { Rgb } from "../parts/colours";
 const changed = createSubscriber((update) => {
   const observer = new MutationObserver(update);
   observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", update);
-  return () => {
-    observer.disconnect();
-    scheme.removeEventListener("change", update);
-  };
+  return () => observer.disconnect();
 });
 
 /** `#0072b2` as numbers. */

@@ -27,6 +27,16 @@ export interface Tree {
   byId: ReadonlyMap<string, Part>;
 }
 
+/** What a drawing or a table shows of it. */
+export interface Sight {
+  graph: Graph;
+  tree: Tree;
+  open: ReadonlySet<string>;
+  chosen: string | undefined;
+  onchoose: (key: string) => void;
+  onfold: (key: string) => void;
+}
+
 /** Ids that no layer has. */
 export const BROKEN = "!";
 export const OUTPUT = "!output";
@@ -50,10 +60,15 @@ export function treeOf(graph: Graph): Tree {
     return parts.map((part) => (typeof part === "string" ? leaf(names.get(part) ?? part, parent) : block(part, names, parent)));
   }
   function leaf(id: string, parent: Part | undefined): Part {
+    if (id === BROKEN) return breaking(graph.failure?.path ?? "", parent);
     const node = nodes.get(id);
     const part = add(id, { path: node?.path ?? "", title: "", repeats: 1, ids: [id], node, mark: undefined, parent });
     byId.set(id, part);
     return part;
+  }
+  function breaking(path: string, parent: Part | undefined): Part {
+    const title = path ? (graph.modules[path] ?? "") : `forward() of ${graph.modules[""] ?? graph.name}`;
+    return add(BROKEN, { path, title, repeats: 1, ids: [BROKEN], node: undefined, mark: "broken", parent });
   }
   function block(from: Block, names: ReadonlyMap<string, string>, parent: Part | undefined): Part {
     const runs = from.repetitions.map((ids) => ids.map((id) => names.get(id) ?? id));
@@ -80,15 +95,21 @@ export function treeOf(graph: Graph): Tree {
     const depth = from.path === "" ? 0 : from.path.split(".").length;
     return (nodes.get(id ?? "")?.path ?? "").split(".").slice(0, depth).join(".");
   }
-  const parts = make(graph.blocks, new Map(), undefined);
-  if (graph.failure) {
-    const { path } = graph.failure;
-    const title = path ? (graph.modules[path] ?? "") : `forward() of ${graph.modules[""] ?? graph.name}`;
-    parts.push(add(BROKEN, { path, title, repeats: 1, ids: [BROKEN], node: undefined, mark: "broken", parent: undefined }));
-  } else if (graph.outputs.length) {
+  const blocks = graph.failure ? withBreak(graph.blocks, graph.failure.path) : graph.blocks;
+  const parts = make(blocks, new Map(), undefined);
+  if (!graph.failure && graph.outputs.length) {
     parts.push(add(OUTPUT, { path: "", title: "output", repeats: 1, ids: [OUTPUT], node: undefined, mark: "output", parent: undefined })); // prettier-ignore
   }
   return { parts, byKey, byId };
+}
+
+/** The blocks with the place where it breaks, as the last layer of the innermost module that it is in. */
+function withBreak(blocks: readonly (Block | string)[], path: string): (Block | string)[] {
+  const last = blocks.at(-1);
+  const within = typeof last === "object" && last.repeats === 1 && last.module && `${path}.`.startsWith(`${last.path}.`);
+  if (!within) return [...blocks, BROKEN];
+  const ids = [...(last.repetitions[0] ?? []), BROKEN];
+  return [...blocks.slice(0, -1), { ...last, parts: withBreak(last.parts, path), repetitions: [ids] }];
 }
 
 /** The tensors between layers, and those that the network returns, or that it broke upon. */
@@ -106,9 +127,10 @@ function stretchTitle(from: Block, modules: Readonly<Record<string, string>>, no
   return names.slice(0, 3).join(", ") + (names.length > 3 ? " …" : "");
 }
 
-/** Modules that stand open before anybody touches them: as many whole depths as fit at first sight; no repeat is unfolded. */
+/** Modules that stand open before anybody touches them: as many whole depths as fit at first sight, and the place where it
+ * breaks; no repeat is unfolded. */
 export function openAtFirst(tree: Tree): ReadonlySet<string> {
-  const open = new Set<string>();
+  const open = new Set(around(tree.byKey.get(BROKEN)).map(({ key }) => key));
   let level = tree.parts.filter(isModule);
   let boxes = tree.parts.length;
   while (level.length) {

@@ -65,6 +65,8 @@ export interface Graph {
   blocks: (Block | string)[];
   failure: Failure | null;
   kind: "zoo" | "opened" | "file";
+  /** What the Inside screen calls it; null: it cannot be opened there. */
+  inside: string | null;
   /** Shape of its own image. */
   own: Shape;
   /** Shapes it was given. */

@@ -17,7 +17,7 @@ function graphOf(nodes: Node[], edges: string[], blocks: (Block | string)[], mod
   return {
     name: "made", outputs: [nodes.at(-1)?.id ?? ""], modules, parameters: 100, unused_parameters: 0, macs: 1000, uncounted: [], nodes,
     edges: edges.map((edge) => ({ source: edge.split(">")[0] ?? "", target: edge.split(">")[1] ?? "", shape: [4, 8, 8], output: 0, argument: 0 })),
-    blocks, failure: null, kind: "file", own: [3, 8, 8], shapes: [[3, 8, 8]], buildable: true,
+    blocks, failure: null, kind: "file", inside: null, own: [3, 8, 8], shapes: [[3, 8, 8]], buildable: true,
   }; // prettier-ignore
 }
 
@@ -162,6 +162,22 @@ describe("folding", () => {
     const { boxes, lines } = draw(broken, new Set());
     expect(boxes.at(-1)?.part.mark).toBe("broken");
     expect(lines.some((line) => line.source === "d0" && line.targets.includes("!"))).toBe(true);
+  });
+
+  it("shows it within the modules that it breaks in, which stand open", () => {
+    const ids = ["m.n.x", "m.n.y"];
+    const blocks = ["input", one("m", [one("m.n", ids, ids)], ids)];
+    const nodes = [node("input", "input", { path: "" }), ...ids.map((id) => node(id, "conv2d"))];
+    const failure = { path: "m.n.z", what: "", where: null, why: null, fix: null };
+    const broken = { ...graphOf(nodes, ["input>m.n.x", "m.n.x>m.n.y"], blocks), failure, outputs: [] };
+    const tree = treeOf(broken);
+    expect(around(tree.byKey.get("!")).map(({ key }) => key)).toEqual(["m.n", "m"]);
+    expect(openAtFirst(tree)).toEqual(new Set(["m.n", "m"]));
+    const { boxes, lines } = draw(broken, openAtFirst(tree));
+    const [frame, cross] = [boxes.find(({ part }) => part.key === "m.n"), boxes.find(({ part }) => part.key === "!")];
+    expect(frame && cross && cross.y > frame.y && cross.y + cross.height < frame.y + frame.height).toBe(true);
+    expect(lines.some((line) => line.source === "m.n.y" && line.targets.includes("!"))).toBe(true);
+    expect(treeOf({ ...broken, failure: { ...failure, path: "" } }).byKey.get("!")?.parent).toBeUndefined();
   });
 });
 
