@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from striate.columns import align
+
 if TYPE_CHECKING:
     from striate.runs import Run
     from striate.tasks.decoding import Kind, Prediction
@@ -53,9 +55,7 @@ def print_run(run: Run, as_json: bool) -> None:
 def print_runs(runs: Sequence[Run]) -> None:
     """A table, a run a row; never cut to the width of the terminal, so that paths can be copied."""
     rows = [("run", "model", "data", "recipe", "epochs", "time", "accuracy", "status"), *map(_cells, runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(align(rows)))
 
 
 def _cells(run: Run) -> tuple[str, ...]:
