@@ -196,7 +196,7 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
         raise ImageError("empty", "the file is empty", name=name)
     kind = sniff(data[:16])
     if not kind:
-        raise ImageError("not an image", "not a picture", name=name, why=f"it begins with {data[:8]!r}")
+        raise ImageError("not an image", "not a picture", name=name, why=f"it begins with {_shown(data[:8])}")
     if kind not in _OPENERS:
         raise ImageError("format", f"{kind} is not read", name=name, fix=f"convert it to one of {', '.join(_OPENERS)}")
     if what := too_many_parts(data, kind):
@@ -206,6 +206,12 @@ def open_header(data: bytes, name: str, max_pixels: int) -> ImageFile.ImageFile:
     # At once, for asking a PNG for its EXIF decodes it.
     check_size(data, kind, image.size, image.mode == "CMYK", name, max_pixels)
     return image
+
+
+def _shown(beginning: bytes) -> str:
+    """Text in quotes where it is text, else bytes in hexadecimal."""
+    text = beginning.decode("latin-1")
+    return f'"{text}"' if text.isascii() and text.isprintable() else beginning.hex(" ")
 
 
 def bits_a_color(image: ImageFile.ImageFile) -> int:

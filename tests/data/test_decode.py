@@ -269,6 +269,15 @@ def test_what_is_not_read_says_so(data: bytes, reason: str) -> None:
         assert "some/file.jpg" in str(caught.value)
 
 
+def test_the_beginning_of_what_is_no_picture_is_shown_as_people_read_it() -> None:
+    for data, shown in (
+        (b"<html><body>404</body>", 'begins with "<html><b"'),
+        (b"\x7fELF\x02\x01", "begins with 7f 45 4c 46 02 01"),
+    ):
+        with pytest.raises(ImageError, match=shown):
+            decode(data)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"])
 def test_cut_files_are_refused(format: str) -> None:
     data = encoded(Image.fromarray(COLOR), format)
