@@ -78,9 +78,11 @@ parity: setup $(PARITY)/installed
 
 # Full data sets: downloaded where there is a network, else `make bench MNIST=mnist:FOLDER FASHION=fashion:FOLDER`. PHOTOS: a folder of
 # any photos, which JPEGs of stated size are made of; without it, what needs photos is left out.
+# IMAGENET: photos whose names hold their wnids, by which what predicts is judged.
 MNIST ?= mnist:
 FASHION ?= fashion:
 PHOTOS ?=
+IMAGENET ?=
 
 # Side by side with peers, some hours on two cores; a stopped one goes on where it was. See benchmarks/README.md.
 bench: setup
@@ -91,6 +93,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.train_large $(if $(PHOTOS),--photos $(PHOTOS))
 	$(if $(PHOTOS),$(BIN)/python -m benchmarks.input --photos $(PHOTOS) --waiting,@echo "benchmarks.input needs photos: make bench PHOTOS=FOLDER")
 	$(BIN)/python -m benchmarks.scale
+	$(if $(IMAGENET),$(BIN)/python -m benchmarks.infer --imagenet $(IMAGENET),@echo "benchmarks.infer needs labelled photos: make bench IMAGENET=FOLDER")
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy $(MNIST) --model lenet5 --out runs/bench/lenet5

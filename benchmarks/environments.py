@@ -34,6 +34,7 @@ ENVIRONMENTS = {
     "torch": Environment("requirements-torch.txt", beside_project=True),
     "tensorflow": Environment("requirements-tensorflow.txt"),
     "jax": Environment("requirements-jax.txt"),
+    "opencv": Environment("requirements-opencv.txt", beside_project=True),
     "litserve": Environment("requirements-litserve.txt", beside_project=True),
 }
 PROJECT = "project"

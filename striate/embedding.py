@@ -9,21 +9,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from striate import features
 from striate.data import unsorted
 from striate.data.decode import ImageError
 from striate.data.formats import open_source
 from striate.data.source import FileSource, Source
+from striate.embedder import Embedder
 from striate.errors import Failed, Interrupted, Refused, UsageError
+from striate.exporting.embedding_graph import Backend, check_backend
 from striate.features import weights_digest
 from striate.index import Index, Origin, Vectors, check_target, write_index
-from striate.models.variant import Network
 from striate.partial_index import PartialIndex
 from striate.picture_stream import stream_pictures
 from striate.prediction import BATCH, Model, load
@@ -31,7 +30,6 @@ from striate.prediction_inputs import Input, read_input
 from striate.progress import Progress, Silent
 from striate.search import nearest
 from striate.signals import StopRequest
-from striate.torch_network import TorchNetwork
 from striate.weight_files.state_dicts import is_sealed
 
 
@@ -70,74 +68,13 @@ class Embedded:
     seconds: float
 
 
-class Embedder:
-    """Runs a model up to what its last layer reads.
-
-    A network of one's own may say its embedding itself, by a method ``embed``; else it is what the dense layer reads whose
-    output is the network's.
-
-    Attributes:
-        model: the model.
-        width: numbers an embedding has.
-
-    Raises:
-        UsageError: the model is an exported graph.
-        Refused: its network has no such method and no such layer, or not one vector a picture.
-    """
-
-    def __init__(self, model: Model) -> None:
-        preprocess, head = model.preprocess, None
-        if not callable(getattr(model.module, "embed", None)):
-            head = features.find_head(model.module, (preprocess.channels, *preprocess.size))
-            if head is None:
-                raise Refused(
-                    f"{type(model.module).__name__} does not say what its embedding is",
-                    where=model.path,
-                    why="it does not end in one torch.nn.Linear with a bias, whose input it would be",
-                    fix="give it a method embed(x): images [N, C, H, W] -> what its last layer reads, [N, D]",
-                )
-        self.model, self._network = model, TorchNetwork(_BeforeHead(model.module, head), preprocess)
-        self.width = model.module.embedding_dim if isinstance(model.module, Network) else self._measure()
-
-    def __call__(self, images: NDArray[np.uint8]) -> Vectors:
-        """uint8 [N, C, h, w] as the model's ``preprocess`` makes them -> float32 [N, width], of length 1.
-
-        Zeros stay zeros; a vector of numbers that are not finite comes out as NaN.
-        """
-        raw = self._network(images)
-        lengths = np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            vectors: Vectors = (raw / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-        return vectors
-
-    def _measure(self) -> int:
-        preprocess = self.model.preprocess
-        shape: tuple[int, ...] = self._network(np.zeros((1, preprocess.channels, *preprocess.size), np.uint8)).shape
-        if len(shape) != 2:
-            what = f"{type(self.model.module).__name__}.embed returns {list(shape)} for one picture"
-            raise Refused(what, where=self.model.path, fix="return one vector a picture, [N, D]")
-        return shape[1]
-
-
-class _BeforeHead(nn.Module):
-    """A network whose output is its embedding."""
-
-    def __init__(self, network: Any, head: nn.Module | None) -> None:
-        super().__init__()
-        self.network, self._heads = network, [head]  # in a list: it is a part of the network already
-
-    def forward(self, x: Tensor) -> Tensor:
-        (head,) = self._heads
-        embedding: Tensor = self.network.embed(x) if head is None else features.embed(self.network, head, x)
-        return embedding
-
-
 def embed(
     model: Model,
     data: str | Path | Source,
     out: str | Path,
     *,
     batch: int = BATCH,
+    backend: Backend = "auto",
     workers: int | None = None,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
@@ -149,25 +86,27 @@ def embed(
         data: as for training; classes are kept with the vectors and need not be the model's.
         out: ``.npz`` or ``.parquet``. Where an earlier start was stopped this one goes on.
         batch: pictures that the network takes at once.
+        backend: ``torch``, ``onnx`` or ``openvino``; ``auto``: what is fastest here, where there are many pictures to embed.
         workers: decoding threads; None: one a core.
         progress: told how many pictures are done.
         stop: asked between batches; None: SIGINT and SIGTERM.
 
     Raises:
-        UsageError: no such data or format, or the model is no torch module.
+        UsageError: no such data or format, the backend is not installed, or the model is no torch module.
         Refused: no embedding, no readable picture, or what was begun there is of another model or data.
         Failed: the disk refused, or the network's numbers are not finite.
         Interrupted: a stop was asked for; the same call goes on.
     """
     begun, out, stop = time.monotonic(), Path(out), StopRequest() if stop is None else stop
     check_target(out)
+    check_backend(backend)
     source, embedder, progress = _open(data), Embedder(model), progress or Silent()
     origin = origin_of(model)
     partial = out.with_name(f"{out.name}.partial")
     content = {"model": origin.digest, "preprocess": origin.preprocess, "data": source.fingerprint()}
     with stop, PartialIndex(partial, content, len(source), embedder.width) as rows:
         pending = rows.pending()
-        bad = dict(_fill(rows, pending, embedder, source, batch, workers, progress, stop))
+        bad = dict(_fill(rows, pending, embedder, source, batch, backend, workers, progress, stop))
         good = np.setdiff1d(np.arange(len(source)), list(bad))
         if not len(good):
             why = f"{len(bad):,} files could not be read, the first: {source.key(next(iter(bad)))}" if bad else "there is none"
@@ -243,12 +182,14 @@ def _fill(
     embedder: Embedder,
     source: Source,
     batch: int,
+    backend: Backend,
     workers: int | None,
     progress: Progress,
     stop: StopRequest,
 ) -> Iterator[tuple[int, str]]:
     """Embeds the pending samples; yields (position, reason) of each that cannot be read."""
     preprocess, done = embedder.model.preprocess, len(source) - len(pending)
+    settled = backend == "torch" or not embedder.is_worth_hastening(backend, len(pending))
 
     def read(i: int) -> NDArray[np.uint8]:
         return preprocess(source.read(i), source.key(i))
@@ -258,6 +199,9 @@ def _fill(
         yield from ((i, outcome.what) for i, outcome in outcomes if isinstance(outcome, ImageError))
         if group.images is not None:
             members = [i for i, outcome in outcomes if not isinstance(outcome, ImageError)]
+            if not settled:
+                embedder.hasten(group.images, backend, progress)
+                settled = True
             rows.write(members, _finite(embedder(group.images), members, source))
         done += len(group.items)
         progress.stage("embedding", done, len(source))

@@ -101,6 +101,15 @@ def is_busy() -> bool:
     return load > 1.0 + 0.25 * num_cores()
 
 
+def busy_seconds() -> float | None:
+    """Processor seconds that all programs together, and other guests of the same host, have taken since the start (Linux)."""
+    words = (_lines("/proc/stat") or [""])[0].split()
+    if words[:1] != ["cpu"]:
+        return None
+    user, nice, system, _, _, irq, softirq, stolen = map(int, words[1:9])
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 @cache
 def cpu_name() -> str:
     """The processor as the system names it."""

@@ -1,16 +1,20 @@
-"""Progress for people: a live line on a terminal, plain lines elsewhere. Everything goes to stderr."""
+"""Progress for people: a live line on a terminal, plain lines elsewhere. Everything goes to stderr.
+
+What draws is imported with the first line: a short command that has nothing to say does not wait for it.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
-from striate.plan import format_seconds
 from striate.progress import Position
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
 REFRESH = 0.2
 """Seconds between two drawings of the live line."""
@@ -25,14 +29,20 @@ class Terminal:
     pass says now and then how far it is.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+    def __init__(self) -> None:
         self._live: Live | None = None
         self._drawn = 0.0
         self._stage = ""
         self._stage_said = 0.0
         self._header_shown = False
         self._begun: tuple[float, int] | None = None
+
+    @cached_property
+    def console(self) -> Console:
+        """The standard error."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
 
     def stage(self, name: str, done: int, total: int) -> None:
         """A bar on a terminal; elsewhere a line each tenth of passes that are long."""
@@ -49,6 +59,8 @@ class Terminal:
 
     def plan(self, rows: list[tuple[str, str]]) -> None:
         """The plan, a line each."""
+        from rich.text import Text
+
         self._end_live()
         for name, text in rows:
             line = Text(f"{name:>9}  ", style="bold cyan")
@@ -66,6 +78,10 @@ class Terminal:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """One row an epoch, under a header."""
+        from rich.text import Text
+
+        from striate.plan import format_seconds
+
         self._end_live()
         validation = row["validation"]
         metric = row["monitor"]
@@ -90,6 +106,8 @@ class Terminal:
 
     def message(self, text: str) -> None:
         """A line of its own."""
+        from rich.text import Text
+
         self._end_live()
         self._say(Text(text, style="yellow"))
 
@@ -98,6 +116,8 @@ class Terminal:
         self._end_live()
 
     def _left(self, position: Position, total: int) -> str:
+        from striate.plan import format_seconds
+
         now = time.monotonic()
         if self._begun is None:
             self._begun = (now, position.global_step)
@@ -112,6 +132,9 @@ class Terminal:
         return True
 
     def _draw(self, text: str) -> None:
+        from rich.live import Live
+        from rich.text import Text
+
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import environments, made_data, quiet, side_by_side, train_small
+from benchmarks import environments, infer, made_data, quiet, side_by_side, train_small
 from benchmarks.comparison import Figure, Spread, best_peer, ceiling_lines, ratio, spread, table
 from benchmarks.peers.job import read_small
 from benchmarks.peers.striate_train import training_speeds
@@ -320,8 +320,8 @@ def test_striates_side_of_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_runner_never_imports_what_the_peers_need() -> None:
     code = (
-        "import sys, benchmarks.train_small, benchmarks.train_large, benchmarks.input, benchmarks.scale\n"
-        "foreign = {'torchvision', 'tensorflow', 'keras', 'jax'} & sys.modules.keys()\n"
+        "import sys, benchmarks.train_small, benchmarks.train_large, benchmarks.input, benchmarks.scale, benchmarks.infer\n"
+        "foreign = {'torchvision', 'tensorflow', 'keras', 'jax', 'cv2', 'openvino', 'onnxruntime'} & sys.modules.keys()\n"
         "assert not foreign, foreign"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -353,3 +353,85 @@ def test_the_fewest_epochs_that_reach_the_target_on_validation(tmp_path: Path, m
     asked.clear()
     assert train_small.calibrate(sides, {}, 0.855, Options(tmp_path), path) == found
     assert asked == []
+
+
+PREPARED = {
+    "files": {"onnx fp32": "a.tensor.onnx", "openvino fp32": "a.tensor.xml", "openvino int8": "b.tensor.xml"},
+    "left_out": {"onnx int8": "The artefact is rejected by the gate", "openvino bf16": "no bf16 here"},
+    "chosen": {"throughput": {"seconds": {"onnx fp32": 0.01, "openvino fp32": 0.02, "openvino int8": 0.005}}},
+}
+
+
+def test_what_did_not_pass_the_gate_is_no_peer_of_inference() -> None:
+    sides = {side.name: side for side in infer.speed_sides(PREPARED, {})}
+    assert next(iter(sides)) == "striate"
+    assert sides["ONNX Runtime int8"].absent == "The artefact is rejected by the gate"
+    assert sides["OpenVINO bf16"].absent == "no bf16 here"
+    assert sides["OpenVINO fp32"].absent is None
+    assert sides["OpenVINO, its own default"].job["precision"] is None
+    assert not sides["OpenVINO, its own default"].peer, "no gate has seen what it computes in"
+    assert infer.best_openvino(PREPARED) == ("openvino int8", "b.tensor.xml")
+    none = {**PREPARED, "files": {"onnx fp32": "a.tensor.onnx"}}
+    assert infer.best_openvino(none) == (None, None)
+    (_, _, by_hand) = infer.folder_sides(none, {}, {"model_file": "m", "model": "m", "folder": "f", "photos": "p"}, Path("place"))
+    assert by_hand.absent == "nothing of OpenVINO passed the gate"
+
+
+def test_what_is_demanded_of_inference_is_told_with_its_outcome() -> None:
+    def rounds(key: str, **figures: float) -> dict[str, Any]:
+        sides = {name.replace("_", " "): value for name, value in figures.items()}
+        record = make_record({name: [value] for name, value in sides.items()}, tuple(sides)[1:])
+        return record | {"rounds": [{name: {**reading(1.0), key: value} for name, value in sides.items()}]}
+
+    assert infer.against_best(rounds("single", striate=95.0, slow=10.0, fast=100.0)) == [
+        "one at a time, images/s: of fast, the best used directly: 0.95 (at least 0.95): met"
+    ]
+    assert infer.against_best(rounds("batched", striate=94.0, fast=100.0))[0].endswith("0.94 (at least 0.95): MISSED")
+    (line,) = infer.first_lines(rounds("first_line", striate_predict=0.61, script=0.2))
+    assert line == "striate predict: first answer after 0.61 s (at most 0.6): MISSED"
+    told = rounds("images_per_second", striate_predict=80.0, script_on_PyTorch=10.0)
+    assert infer.folder_lines(told, "mobilenet_v2") == ["folder to table: times script on PyTorch: 8.00 (at least 8): met"]
+
+
+def test_any_program_is_timed_from_outside(tmp_path: Path) -> None:
+    words = ["-c", "import time; print('first', flush=True); time.sleep(0.3)"]
+    found = run_side("timed_process", {"words": words, "times": 1, "images": 6}, tmp_path)
+    assert 0 < found["first_line"] < found["whole"] - 0.29
+    assert found["images_per_second"] == pytest.approx(6 / found["whole"])
+    failed = side_by_side.run_side(
+        Side("a", "timed_process"), {"words": ["-c", "raise SystemExit('why')"], "times": 1}, Options(tmp_path, patience=0.0)
+    )
+    assert failed["error"] == "exit 1: why"
+
+
+@pytest.mark.slow
+def test_sides_of_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of chance, from its file to every answer; without its gate, which would have nothing to say of it."""
+    monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))
+    photos = tmp_path / "photos" / "n01440764"
+    photos.mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    for number in range(5):
+        Image.fromarray(chance.integers(0, 256, (300, 260, 3), dtype=np.uint8)).save(photos / f"{number}.jpg")
+    file, table = tmp_path / "model.safetensors", tmp_path / "table.csv"
+    job = {
+        "model": "shufflenet_v2_x0_5", "model_file": str(file), "photos": f"imagenet:{photos.parent}", "weights": None,
+        "judged": False, "int8": False, "batch": 2, "measure_seconds": 0.01, "folder": str(photos),
+    }  # fmt: skip
+    cache = {"STRIATE_CACHE": str(tmp_path / "cache")}
+    options = Options(tmp_path, patience=0.0, timeout=900.0)
+    prepared = side_by_side.run_side(Side("striate", "striate_inference", environ=cache), {**job, "task": "prepare"}, options)
+    assert "error" not in prepared, prepared
+    assert {"onnx fp32", "openvino fp32"} <= prepared["files"].keys()
+    sides = [side for side in infer.speed_sides(prepared, cache) if side.environment != "torch" and side.absent is None]
+    assert [side.name for side in sides] == ["striate", "ONNX Runtime fp32", "OpenVINO fp32", "OpenVINO, its own default"]
+    sides += [side for side in infer.first_sides(prepared, cache, job["model"], photos / "0.jpg") if side.environment != "torch"]
+    for side in sides:
+        asked = {"task": "speed", **job} if "words" not in side.job else {"times": 1, "unmeasured": 0}
+        found = side_by_side.run_side(side, asked, options)
+        assert "error" not in found, (side.name, found)
+        assert found.get("single", found.get("first_line")) > 0
+    ours = infer.folder_sides(prepared, cache, job, tmp_path)[0]
+    found = side_by_side.run_side(ours, {"times": 1, "unmeasured": 0, "images": 5}, options)
+    assert "error" not in found, found
+    assert len(table.read_text().splitlines()) == 6

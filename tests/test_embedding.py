@@ -19,7 +19,8 @@ from torch import nn
 from striate import embedding
 from striate.bundle import write_bundle
 from striate.data.preprocess import Preprocess
-from striate.embedding import Embedder, embed, find_similar, origin_of, reopen
+from striate.embedder import Embedder
+from striate.embedding import embed, find_similar, origin_of, reopen
 from striate.errors import Failed, Interrupted, Refused, UsageError
 from striate.index import are_unit, read_index
 from striate.prediction import Model, load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 
 from striate.backends.artefact import CARD, check_seal, file_bytes, missing_package, num_threads, parse_card
 from striate.errors import Refused
+
+SPIN = "STRIATE_SPIN"
+"""Set to 0: threads that wait for work sleep at once. By default they look for it busily for a moment, which answers soonest on
+cores of their own, and takes from others what these would have used, such as a server's decoders."""
 
 
 class OnnxNetwork:
@@ -37,6 +42,7 @@ class OnnxNetwork:
             raise missing_package("onnxruntime", "export", path, error) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads(threads)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0" if os.environ.get(SPIN) == "0" else "1")
         options.log_severity_level = 3  # errors alone: it warns of optimisations that it leaves out
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -71,7 +71,7 @@ def run(tokens: Sequence[str]) -> int:
         rest, fields = take_fields(tokens[1:], own, group)
         app[name].help_epilogue = f"{describe_fields(own, group)}\n\n{FOR_ALL}"
         tokens = [name, *rest]
-    elif tokens[:1] == ["predict"]:
+    elif tokens[:1] == ["predict"] and any(token.startswith("-") for token in tokens):
         from striate.cli.options import refuse_unknown
 
         refuse_unknown(tokens[1:], _options("predict"))

@@ -7,8 +7,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from striate.errors import UsageError, nearest
-from striate.recipe import Recipe
-from striate.recipe_fields import field_names
 
 
 def take_fields(tokens: Iterable[str], options: Collection[str], group: str = "") -> tuple[list[str], dict[str, str]]:
@@ -76,6 +74,9 @@ def describe_fields(options: Collection[str], group: str = "") -> str:
 
 def _defaults() -> dict[str, object]:
     """Every name that can be set, nested ones with dots -> its default. Not the recipe's own name: another makes it no other."""
+    from striate.recipe import Recipe
+    from striate.recipe_fields import field_names
+
     result: dict[str, object] = {}
     for name in field_names(Recipe()):
         if name == "name":

@@ -25,6 +25,7 @@ def embed(
     weights: str | None = None,
     arch: Arch = None,
     batch: Count = 64,
+    backend: Literal["auto", "torch", "onnx", "openvino"] = "auto",
     workers: Workers = None,
     device: Device = "cpu",
     json: Flag = False,
@@ -41,6 +42,7 @@ def embed(
         weights: imagenet, imagenet-v2 or cifar10 (published ones, downloaded where they are not here), or a file.
         arch: FILE.py:FUNCTION, where the network is your own; a network by name, where the model is another tool's file.
         batch: Images at once.
+        backend: What runs the network. auto: the fastest here that agrees with it, where there are many pictures.
         workers: Decoding threads.
         device: cpu or cuda.
         json: Print what was made as JSON.
@@ -54,7 +56,7 @@ def embed(
     with listening() as progress:
         opened = load(model, arch=arch, device=device, weights=weights, progress=progress)
         machine.tune()
-        made = embed(opened, data, out, batch=batch, workers=workers, progress=progress)
+        made = embed(opened, data, out, batch=batch, backend=backend, workers=workers, progress=progress)
     print_embedded(made, json)
     return 1 if made.bad else 0
 

@@ -68,6 +68,7 @@ class Order:
         model_sha256: of the model's file; None where it has none.
         calibration: None: the kind needs none.
         progress: told of what calibration tries.
+        fallback: whether int8 may leave layers in float.
     """
 
     graphs: Graphs
@@ -77,10 +78,11 @@ class Order:
     model_sha256: str | None = None
     calibration: Calibration | None = None
     progress: Progress = field(default_factory=Silent)
+    fallback: bool = True
 
-    def calibrated(self, calibration: Calibration, progress: Progress | None = None) -> Order:
+    def calibrated(self, calibration: Calibration, progress: Progress | None = None, fallback: bool = True) -> Order:
         """The same, with images to calibrate by."""
-        return replace(self, calibration=calibration, progress=progress or Silent())
+        return replace(self, calibration=calibration, progress=progress or Silent(), fallback=fallback)
 
     def card_of(self, form: str, layers: list[tuple[str, str]] | None = None, **more: Any) -> dict[str, Any]:
         """The card of the artefact of this form (``tensor`` or ``images``)."""

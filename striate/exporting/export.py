@@ -99,7 +99,8 @@ def export(
         data: labelled images of the gate; None: the run's validation split.
         calibrate: images that ``int8`` is calibrated on; None: the run's training split.
         out: NAME or NAME.EXT, or a folder; None: beside the model. The second file is NAME.tensor.EXT.
-        gate: False leaves the gate out, for benchmarks of networks without trained weights: nothing is then proven.
+        gate: False leaves the gate out, for benchmarks of networks without trained weights: nothing is then proven, and no
+            layer of an int8 artefact is put back to float.
         arch: builds the network of a model file that striate does not know, see :func:`striate.load`.
         progress: told how far it is.
 
@@ -142,7 +143,7 @@ def make_artefact(
     file = model.path if model.path is not None and model.path.is_file() else None
     order = order_for(model, to, precision, file_digest(file) if file is not None else None)
     if precision == "int8":
-        order = order.calibrated(_calibration(model, calibration_images(model, calibrate)), progress)
+        order = order.calibrated(_calibration(model, calibration_images(model, calibrate)), progress, fallback=gate)
     make_folder(stem.absolute().parent)
     with tempfile.TemporaryDirectory(dir=stem.parent, prefix=f".{stem.name}.", suffix=".partial") as scratch:
         pair = Pair.at(Path(scratch) / stem.name, to)

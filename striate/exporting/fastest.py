@@ -29,7 +29,7 @@ from striate.errors import Failed, Refused, StriateError, Undecided, UsageError
 from striate.exporting.conversion import CONVERTERS, Pair
 from striate.exporting.digest import file_digest
 from striate.exporting.images import gate_images
-from striate.exporting.timing import BATCH, median_seconds
+from striate.exporting.timing import BATCH, Moment, median_seconds
 from striate.files import make_folder, write_json
 from striate.prediction import Model, Network, load, model_file
 from striate.progress import Progress, Silent
@@ -120,14 +120,16 @@ def fastest(
         raise UsageError(f"Unknown backend {backend!r}", fix=f"use auto, {', '.join(_NEEDS)}")
     _refuse_absent(backend)
     folder = _folder(model.path if isinstance(model, Model) else model_file(model))
-    key = _key(goal, backend)
-    answer = _read(folder).get(key) if folder is not None else None
+    key = answer_key(goal, backend)
+    answer = kept_answers(folder).get(key) if folder is not None else None
     if answer is None:
         model = model if isinstance(model, Model) else load(model, arch=arch)
         folder = folder or machine.cache_folder() / "exported" / "unnamed"
-        answer = _measure(model, folder, goal, backend, data, calibrate, progress)
-        if not machine.is_busy():  # what is fastest beside other work need not be so on a quiet machine
-            _keep(folder, key, answer)
+        networks, left_out = _candidates(model, folder, backend, data, calibrate, progress)
+        begun = Moment.now()
+        seconds = _time(networks, model, goal, progress)
+        answer = Answer(min(seconds, key=lambda kind: seconds[kind]), seconds, left_out)
+        keep_answer(folder, key, answer, begun.disturbed())
     progress.message(answer.text(goal))
     return _opened(model, folder, answer, goal, arch)
 
@@ -135,7 +137,13 @@ def fastest(
 def is_remembered(model: str | Path, goal: Goal, backend: str = "auto") -> bool:
     """Whether :func:`fastest` would answer at once, from the cache."""
     folder = _folder(model_file(model))
-    return folder is not None and _key(goal, backend) in _read(folder)
+    return folder is not None and answer_key(goal, backend) in kept_answers(folder)
+
+
+def kept_pair(model: str | Path, kind: Kind) -> Pair | None:
+    """Where the cache has, or would have, an artefact of a model's file; None where there is no such file."""
+    folder = _folder(model_file(model))
+    return None if folder is None else _pair(folder, kind)
 
 
 def _folder(path: Path | None) -> Path | None:
@@ -144,13 +152,15 @@ def _folder(path: Path | None) -> Path | None:
     return machine.cache_folder() / "exported" / file_digest(path)[:32]
 
 
-def _key(goal: Goal, backend: str) -> str:
+def answer_key(goal: Goal, backend: str) -> str:
+    """What an answer holds for: this processor, these threads and versions, and the question."""
     versions = [(name, metadata.version(name)) for name in _VERSIONS if find_spec(name) is not None]
     where = (machine.cpu_name(), sorted(machine.cpu_flags()), num_threads(), versions, striate.__version__, goal, backend)
     return sha256(repr(where).encode()).hexdigest()[:32]
 
 
-def _read(folder: Path) -> dict[str, Answer]:
+def kept_answers(folder: Path) -> dict[str, Answer]:
+    """The answers in a folder of the cache, by :func:`answer_key`; none where they cannot be read."""
     try:
         record = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
         return {key: Answer.from_json(value) for key, value in record.items()}
@@ -158,9 +168,12 @@ def _read(folder: Path) -> dict[str, Answer]:
         return {}
 
 
-def _keep(folder: Path, key: str, answer: Answer) -> None:
+def keep_answer(folder: Path, key: str, answer: Answer, disturbed: bool) -> None:
+    """Adds an answer, unless other work took the cores: what is fastest beside that need not be so on a quiet machine."""
+    if disturbed:
+        return
     with contextlib.suppress(Failed):  # a cache that cannot be written costs time, nothing else
-        answers = {**_read(make_folder(folder)), key: answer}
+        answers = {**kept_answers(make_folder(folder)), key: answer}
         write_json(folder / ANSWERS, {name: value.to_json() for name, value in answers.items()})
 
 
@@ -171,15 +184,15 @@ def _refuse_absent(backend: str) -> None:
         raise UsageError(f"{backend} needs {', '.join(absent)}", fix=f'pip install "striate[{extras}]"')
 
 
-def _measure(
+def _candidates(
     model: Model,
     folder: Path,
-    goal: Goal,
     backend: str,
     data: str | Path | Source | None,
     calibrate: str | Path | Source | None,
     progress: Progress,
-) -> Answer:
+) -> tuple[dict[Kind, Network], dict[Kind, str]]:
+    """What there is to choose from, and why the rest is left out."""
     networks: dict[Kind, Network] = {ITSELF: model.raw} if backend in ("auto", "torch") else {}
     kinds = [kind for kind in CONVERTERS if kind != ITSELF and backend in ("auto", kind[0])]
     left_out: dict[Kind, str] = {}
@@ -193,8 +206,7 @@ def _measure(
     if not networks:
         why = "; ".join(f"{' '.join(kind)}: {reason}" for kind, reason in left_out.items())
         raise Refused(f"Nothing of {backend} passed the gate", where=model.path, why=why)
-    seconds = _time(networks, model, goal, progress)
-    return Answer(min(seconds, key=lambda kind: seconds[kind]), seconds, left_out)
+    return networks, left_out
 
 
 def _network(
@@ -248,7 +260,13 @@ def _seconds(network: Network, images: NDArray[np.uint8]) -> float:
 def _opened(
     model: Model | str | Path, folder: Path | None, answer: Answer, goal: Goal, arch: str | Callable[..., nn.Module] | None
 ) -> Model:
-    chosen = {"backend": answer.kind[0], "precision": answer.kind[1], "why": answer.text(goal)}
+    chosen = {
+        "backend": answer.kind[0],
+        "precision": answer.kind[1],
+        "why": answer.text(goal),
+        "seconds": {" ".join(kind): seconds for kind, seconds in answer.seconds.items()},
+        "left_out": {" ".join(kind): why for kind, why in answer.left_out.items()},
+    }
     if answer.kind == ITSELF or folder is None:
         opened = model if isinstance(model, Model) else load(model, arch=arch)
         opened.info["chosen"] = chosen

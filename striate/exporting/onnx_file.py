@@ -37,6 +37,13 @@ def make_onnx(graphs: Graphs) -> tuple[onnx.ModelProto, onnx.ModelProto, list[tu
     return tensor, join(pixels_graph(graphs.preprocess), tensor, graphs.decoder), layers
 
 
+def tensor_graph(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """A module alone: ``images`` like ``example``, any number of them -> ``logits``; without metadata."""
+    graph = _exported(module, example, {0: torch.export.Dim.DYNAMIC}, "logits")
+    _strip(graph)
+    return graph
+
+
 @lru_cache(maxsize=4)
 def pixels_graph(preprocess: Preprocess) -> onnx.ModelProto:
     """The preprocessing alone: uint8 ``images`` [N, H, W, 3] -> uint8 ``pixels`` [N, C, h, w]."""

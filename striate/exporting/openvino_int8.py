@@ -38,7 +38,7 @@ def write_openvino_int8(order: Order, pair: Pair) -> None:
     images = read_all(order.calibration())
     own = runner(from_onnx(graph))
     quantiser = nearest_to(own, [OpenVinoQuantiser(from_onnx(graph), images, ranges) for ranges in RANGES], images)
-    choice = choose(quantiser, own, images, order.graphs.decoder, order.progress)
+    choice = choose(quantiser, own, images, order.graphs.decoder, order.progress, order.fallback)
     tensor = quantiser.quantised(frozenset(choice.in_float))
     said = describe_choice(choice, [quantiser.tensors[name] for name in choice.in_float], layers, order.graphs.folded)
     said["calibration"]["ranges"] = quantiser.ranges

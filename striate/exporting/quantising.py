@@ -68,7 +68,12 @@ class Choice:
 
 
 def choose(
-    quantiser: Quantiser[Any], own: Run, images: Sequence[NDArray[np.uint8]], decoder: Decoder, progress: Progress
+    quantiser: Quantiser[Any],
+    own: Run,
+    images: Sequence[NDArray[np.uint8]],
+    decoder: Decoder,
+    progress: Progress,
+    fallback: bool = True,
 ) -> Choice:
     """Measures which layers have to stay in float.
 
@@ -78,6 +83,7 @@ def choose(
         images: batches uint8 [N, C, h, w] to measure on.
         decoder: says what an answer is.
         progress: told of every step.
+        fallback: False: no layer goes back, whatever changes.
 
     Returns:
         The first choice that changes few enough answers; where none does, that which changes the fewest.
@@ -94,7 +100,7 @@ def choose(
         tried.append((different, count))
         kept = "in all layers" if count == 0 else f"with {count} of {layers} layers in float"
         progress.message(f"int8 {kept}: {different} of {total} calibration images are answered otherwise ({allowed} may be)")
-        if different <= allowed:
+        if different <= allowed or not fallback:
             break
     best = min(tried)[1]
     return Choice(ranking[:best], total, tuple((count, different) for different, count in tried))

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from striate import machine
 from striate.data.preprocess import Preprocess
 from striate.prediction import Network
 
 BATCH = 32
 """Of the throughput."""
+OTHERS = 0.125
+"""Share of the cores that other work may take while something is timed."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,33 @@ class Speed:
 
     latency: float
     throughput: float | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Clocks, read at once.
+
+    Attributes:
+        wall: of the time of day, in seconds.
+        own: processor seconds of this process.
+        every: processor seconds of all programs; None where the system does not say.
+    """
+
+    wall: float
+    own: float
+    every: float | None
+
+    @staticmethod
+    def now() -> Moment:
+        return Moment(time.perf_counter(), time.process_time(), machine.busy_seconds())
+
+    def disturbed(self) -> bool:
+        """Whether others have taken a noticeable part of the cores since; the average load would count this process too."""
+        now = Moment.now()
+        if self.every is None or now.every is None:
+            return machine.is_busy()
+        others = (now.every - self.every) - (now.own - self.own)
+        return others > OTHERS * machine.num_cores() * (now.wall - self.wall)
 
 
 def speed(network: Network, preprocess: Preprocess, seconds: float = 0.5) -> Speed:

@@ -200,7 +200,7 @@ def make_map(source: Source, model: Callable[[], Model] | None, tell: Tell) -> d
 def _vectors(source: Source, chosen: Ints, model: Callable[[], Model] | None) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     embedder, preprocess = None, SMALL
     if model is not None:
-        from striate.embedding import Embedder
+        from striate.embedder import Embedder
 
         embedder = Embedder(model())
         preprocess = embedder.model.preprocess

@@ -25,6 +25,7 @@ from striate.prediction import Model
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(machine, "busy_seconds", lambda: 0.0)
     monkeypatch.setattr(machine, "is_busy", lambda: False)
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions  # type: ignore[import-untyped]
 
 from striate.backends.openvino_ir import import_openvino
+from striate.exporting.activations import BINS, Seen
 from striate.exporting.conversion import Pair
 from striate.exporting.images import calibration_images
-from striate.exporting.onnx_int8 import OnnxQuantiser, runner
+from striate.exporting.onnx_int8 import OnnxQuantiser, mean_output, runner
+from striate.exporting.onnx_qdq import activation_scale, round_weights
 from striate.exporting.quantising import Choice, Raw, Run, changed, choose, describe_choice, nearest_to, spread
 from striate.prediction import Model
 from striate.progress import Silent
@@ -83,6 +87,12 @@ def test_the_costliest_layers_go_back_and_no_more() -> None:
     assert "with 2 of 8 layers in float" in told.messages[-1]
 
 
+def test_without_fallback_nothing_goes_back() -> None:
+    choice = choose(Margins(dict.fromkeys("abcdefgh", 0.1)), answering(0), numbered(), LABEL, Silent(), fallback=False)
+    assert choice.in_float == ()
+    assert len(choice.steps) == 1
+
+
 def test_where_no_step_is_enough_the_best_one_is_taken() -> None:
     choice = choose(Margins(dict.fromkeys("abcdefgh", 0.1)), answering(0), numbered(), LABEL, Silent())
     assert len(choice.in_float) == 4, "never more than half of them"
@@ -127,19 +137,15 @@ def values(graph: onnx.ModelProto, kind: int) -> list[tuple[int, ...]]:
     return [tuple(entry.dims) for entry in graph.graph.initializer if entry.data_type == kind and len(entry.dims) > 1]
 
 
-def test_onnx_weights_are_int8_but_where_a_layer_stays(
-    graph: onnx.ModelProto, images: list[NDArray[np.uint8]], tmp_path: Path
-) -> None:
-    quantiser = OnnxQuantiser(graph, images, tmp_path)
+def test_onnx_weights_are_int8_but_where_a_layer_stays(graph: onnx.ModelProto, images: list[NDArray[np.uint8]]) -> None:
+    quantiser = OnnxQuantiser(graph, images)
     assert len(quantiser.layers) == 3
     whole, part = quantiser.quantised(frozenset()), quantiser.quantised(frozenset(quantiser.layers[1:2]))
     assert len(values(whole, onnx.TensorProto.INT8)) == 3
     assert (8, 8, 3, 3) in values(part, onnx.TensorProto.FLOAT)
     assert len(values(part, onnx.TensorProto.INT8)) == 2
-    scales = [
-        entry for entry in whole.graph.initializer if entry.name.startswith("network.conv1.weight") and "scale" in entry.name
-    ]
-    assert [tuple(entry.dims) for entry in scales] == [(8,)], "a scale a channel"
+    constants = {entry.name: tuple(entry.dims) for entry in whole.graph.initializer}
+    assert constants[f"{quantiser.layers[0]}_weight_scale"] == (8,), "a scale a channel"
     readers = {name: node.op_type for node in whole.graph.node for name in node.input}
     assert readers["images"] == "Cast", "the normalisation stays in float"
     few = spread(images, 16)
@@ -147,6 +153,59 @@ def test_onnx_weights_are_int8_but_where_a_layer_stays(
     apart = np.abs(own - exact).max() / np.abs(exact).max()
     assert 0 < apart < 0.1
     assert set(graph.graph.initializer[0].dims) == {8, 3, 2}, "the float graph is as it was"
+    onnx.checker.check_model(whole)
+
+
+def test_a_layer_in_float_is_run_in_float(graph: onnx.ModelProto, images: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    """ONNX Runtime would round the weights of a layer between two that are in int8 by itself, with one scale for all of them."""
+    quantiser = OnnxQuantiser(graph, images)
+    made = quantiser.quantised(frozenset(quantiser.layers[1:2]))
+    options = SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    run = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    assert run.count("QLinearConv") == 1
+    assert "Conv" in {kind.removeprefix("Fused") for kind in run}
+    none = quantiser.run(frozenset(quantiser.layers))
+    few = spread(images, 16)
+    assert np.array_equal(none(few), runner(graph)(few)), "without a layer in int8 nothing at all is rounded"
+
+
+def test_weights_are_rounded_with_least_error_and_their_mean_effect_is_known() -> None:
+    drawn = np.random.default_rng(0).normal(0, 1, (4, 4000)).astype(np.float32)
+    rounded = round_weights(drawn, 0)
+    assert np.abs(rounded.values).max() == 64
+    step = np.abs(drawn).max(1, keepdims=True) / 64
+    widest = np.rint(drawn / step) * step
+    errors, usual = np.square(rounded.floats() - drawn).sum(1), np.square(widest - drawn).sum(1)
+    assert (errors <= usual * 1.0001).all()
+    assert errors.sum() < 0.97 * usual.sum()
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], group=2)
+    weights = np.arange(24, dtype=np.float32).reshape(4, 2, 3, 1)
+    means = np.array([1.0, 10.0, 100.0, 1000.0])
+    found = mean_output(node, weights, means)
+    own = torch.nn.functional.conv2d(
+        torch.tensor(means).reshape(1, 4, 1, 1).expand(1, 4, 3, 1), torch.from_numpy(weights).double(), groups=2
+    )
+    assert np.allclose(found, own.flatten())
+
+
+def test_ranges_of_least_error() -> None:
+    numbers = np.random.default_rng(0).laplace(0, 1, (1, 4, 100, 100)).astype(np.float32)
+    seen = Seen(float(numbers.min()), float(numbers.max()), 40.0, np.zeros(BINS))
+    seen.add(numbers, 0)
+    assert np.allclose(seen.mean, numbers.mean((0, 2, 3)), atol=1e-6)
+    assert np.allclose(seen.square, np.square(numbers).mean((0, 2, 3)), rtol=1e-5)
+
+    def error(low: float, high: float) -> float:
+        step = (high - low) / 31
+        return float(np.square(np.rint(numbers.clip(low, high) / step) * step - numbers).mean())
+
+    found = error(*seen.range_of_least_error(31))
+    assert found < 0.7 * error(seen.least, seen.largest)
+    assert found < 1.05 * min(error(-end, end) for end in np.linspace(2, 10, 17).tolist())
+    step, zero = activation_scale(0.5, 6.0)
+    assert (float(step), int(zero)) == (pytest.approx(6 / 255), 0), "zero itself is always exact"
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_ranges_taken_from_black_images(subject: Model, every: LabelledImages, p
     for name, shown, status in (("right", right, "passed"), ("black", [np.zeros_like(right[0][:16])], "rejected")):
         folder = tmp_path / name
         folder.mkdir()
-        tensor = OnnxQuantiser(parts.tensor, shown, folder).quantised(frozenset())
+        tensor = OnnxQuantiser(parts.tensor, shown).quantised(frozenset())
         verdict = judge(subject, replace(parts, tensor=tensor).write(folder), every, "int8")
         assert verdict.status == status
     assert "accuracy lost on the same images" in failed(verdict)

@@ -1,4 +1,4 @@
-"""Small models as files: a bundle, and the pair of ONNX files that `striate export` writes."""
+"""Small models as files: a bundle, and the pair of files that `striate export` writes of it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def write_fruit(folder: Path) -> Path:
     return path
 
 
-def export_fruit(folder: Path) -> Path:
-    """NAME.onnx beside NAME.tensor.onnx; the path of the first."""
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+def export_fruit(folder: Path, to: str = "onnx") -> Path:
+    """NAME.EXT beside NAME.tensor.EXT; the path of the first."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(to, to), reason=f"needs {to}")
     from striate.exporting.conversion import CONVERTERS, Pair, order_for
 
-    pair = Pair.at(folder / "fruit", "onnx")
-    CONVERTERS["onnx", "fp32"](order_for(load(write_fruit(folder)), "onnx", "fp32"), pair)
+    pair = Pair.at(folder / "fruit", to)
+    CONVERTERS[to, "fp32"](order_for(load(write_fruit(folder)), to, "fp32"), pair)
     return pair.images

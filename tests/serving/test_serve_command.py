@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from colours import START_S, encoded
-from exported import write_fruit
+from exported import export_fruit, write_fruit
 
 from striate.prediction import load
 from striate.serving.models import name_models
@@ -50,6 +50,29 @@ def test_a_model_from_its_file_to_its_last_answer(tmp_path: Path) -> None:
             assert server.wait(START_S) == 0
             assert server.stderr is not None
             assert "Traceback" not in server.stderr.read()
+        finally:
+            server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["fruit.xml", "fruit.tensor.xml"])
+def test_an_openvino_graph_is_served(form: str, tmp_path: Path) -> None:
+    export_fruit(tmp_path, "openvino")
+    words = [sys.executable, "-m", "striate", "serve", f"berries={tmp_path / form}", "--port", "0", "--workers", "1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.:]+", line)))
+            with httpx.Client(base_url=url, timeout=START_S) as client:
+                for size in ((60, 50), (28, 28), (90, 31)):
+                    picture = encoded("PNG", 90, size)
+                    (expected,) = load(tmp_path / "fruit.safetensors").predict(picture)
+                    answer = client.post("/predict?top=3", content=picture).json()["predictions"][0]
+                    assert answer["label"] == expected.label
+                    found = {row["label"]: row["probability"] for row in answer["top"]}
+                    assert found == pytest.approx(dict(expected.top), abs=1e-3)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(START_S) == 0
         finally:
             server.kill()
 
