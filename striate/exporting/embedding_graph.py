@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -76,7 +76,8 @@ def fastest_embedding(
     for name in [known.kind[0]] if known else GRAPHS if backend == "auto" else [backend]:
         if name not in networks:
             try:
-                networks[name] = _agreeing(name, module, itself, preprocess, card, folder, images[:8], progress)
+                kept = _opened(name, folder) if known else None  # it has agreed before, and its file is sealed
+                networks[name] = kept or _agreeing(name, module, itself, preprocess, card, folder, images[:8], progress)
             except StriateError as error:
                 left_out[name, "fp32"] = error.what
     if not networks:
@@ -118,20 +119,30 @@ def _times(networks: Mapping[str, Network], images: NDArray[np.uint8]) -> dict[K
 def _graph(
     name: str, module: nn.Module, preprocess: Preprocess, card: Mapping[str, Any], folder: Path, progress: Progress
 ) -> Network:
-    path = folder / f"embedding{SUFFIXES[name]}"
-    opened = cast("Callable[[Path], Network]", NETWORKS[path.suffix])
-    try:
-        return opened(path)
-    except StriateError:
-        progress.message(f"making the graph for {name}: done once for this model")
-    make_folder(folder)
+    if (kept := _opened(name, folder)) is not None:
+        return kept
+    progress.message(f"making the graph for {name}: done once for this model")
+    path = _path(name, make_folder(folder))
     try:
         _write(name, path, module, preprocess, card)
     except StriateError:
         raise
     except Exception as error:  # torch's exporter and OpenVINO's reader raise what they like
         raise Refused(f"the network cannot be exported ({str(error).splitlines()[0]})") from error
-    return opened(path)
+    return cast("Network", NETWORKS[path.suffix](path))
+
+
+def _opened(name: str, folder: Path) -> Network | None:
+    """The graph that was made before; None where there is none, or a damaged one."""
+    path = _path(name, folder)
+    try:
+        return cast("Network", NETWORKS[path.suffix](path))
+    except StriateError:
+        return None
+
+
+def _path(name: str, folder: Path) -> Path:
+    return folder / f"embedding{SUFFIXES[name]}"
 
 
 def _write(name: str, path: Path, module: nn.Module, preprocess: Preprocess, card: Mapping[str, Any]) -> None:
