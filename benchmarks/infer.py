@@ -1,7 +1,7 @@
 """How fast does `--backend auto` predict, beside each backend used directly, and end to end beside programs written by hand?
 
     python -m benchmarks.infer --imagenet FOLDER [--weights FILE]         FOLDER: photos named by their wnids, or a folder a wnid
-    python -m benchmarks.infer --imagenet FOLDER --quick                  fp32 alone, one round, a quarter of the files
+    python -m benchmarks.infer --imagenet FOLDER --quick                  fp32 alone, three rounds, a quarter of the files
 
 Three comparisons a network (MobileNet v2 with published weights, ResNet-50 with weights by chance). ``speed``: ready tensors,
 images a second one at a time and in batches of 32. ``first``: seconds from the start of a process until the first answer stands
@@ -213,12 +213,12 @@ def main() -> None:
     )
     parser.add_argument("--weights", default="imagenet", help="of MobileNet v2: a file, or the name of published ones")
     parser.add_argument("--models", nargs="+", choices=list(OF_SCRIPT), default=["mobilenet_v2", "resnet50"])
-    parser.add_argument("--quick", action="store_true", help="fp32 alone, one round, short measurements, a quarter of the files")
+    parser.add_argument("--quick", action="store_true", help="fp32 alone, three rounds, short measurements, a quarter of the files")
     add_options(parser)
     given = parser.parse_args()
     options = options_of(given)
     if given.quick:
-        options = replace(options, pairs=1, out=options.out / "quick")
+        options = replace(options, pairs=min(options.pairs, 3), out=options.out / "quick")
     for model in given.models:
         compare_network(model, given.weights if model == "mobilenet_v2" else None, given, options)
 
