@@ -213,7 +213,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", default="imagenet", help="of MobileNet v2: a file, or the name of published ones")
     parser.add_argument("--models", nargs="+", choices=list(OF_SCRIPT), default=["mobilenet_v2", "resnet50"])
-    parser.add_argument("--quick", action="store_true", help="fp32 alone, three rounds, short measurements, a quarter of the files")
+    parser.add_argument("--quick", action="store_true", help="fp32, three rounds, short measurements, a quarter of the files")
     add_options(parser)
     given = parser.parse_args()
     options = options_of(given)
