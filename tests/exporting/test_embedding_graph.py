@@ -77,6 +77,7 @@ def pictures(count: int = 12) -> NDArray[np.uint8]:
     return np.stack([noise(i, 16, 16) for i in range(count)]).transpose(0, 3, 1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_graph_embeds_as_the_network_does_and_is_made_once(backend: Any) -> None:
     model, images, words = small(), pictures(), Words()
