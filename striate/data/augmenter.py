@@ -21,7 +21,7 @@ Batch = dict[str, Any]
 # Windows tried a picture before the whole of it is taken, as far as the ratio allows (as torchvision's RandomResizedCrop).
 _CROP_TRIES = 10
 _LEAST_SIDE = 64
-"""Of pictures whose windows may be rounded to whole pixels: at most half a pixel, below a hundredth of the side."""
+"""Training size from which on windows may be rounded to whole pixels of the picture, as torchvision's are at any size."""
 
 
 class Augmenter:
@@ -123,10 +123,13 @@ class Augmenter:
         return moved
 
     def _only_cuts(self, batch: Batch) -> bool:
-        """Whether windows are all there is to do, and a CPU's own resize of bytes can do it: ten times as fast as a map."""
+        """Whether windows are all there is to do, and a CPU's own resize of bytes can do it: several times as fast as a map.
+
+        Nothing here depends on which pictures share the batch, for the two ways differ in the last bits.
+        """
         image = batch["image"]
         alone = self.augment.windowed and "mask" not in batch and "boxes" not in batch
-        return alone and image.dtype == torch.uint8 and image.device.type == "cpu" and min(image.shape[2:]) >= _LEAST_SIDE
+        return alone and image.dtype == torch.uint8 and image.device.type == "cpu" and min(self.size) >= _LEAST_SIDE
 
     def _bend(self, index: Array, epoch: int, batch: Batch) -> Floats | None:
         """[N, 2, knots, knots] (x, y) by how many output pixels each knot of the elastic net is moved; None: off."""

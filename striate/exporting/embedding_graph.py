@@ -76,8 +76,7 @@ def fastest_embedding(
     for name in [known.kind[0]] if known else GRAPHS if backend == "auto" else [backend]:
         if name not in networks:
             try:
-                kept = _opened(name, folder) if known else None  # it has agreed before, and its file is sealed
-                networks[name] = kept or _agreeing(name, module, itself, preprocess, card, folder, images[:8], progress)
+                networks[name] = _agreeing(name, module, itself, preprocess, card, folder, images[:8], progress)
             except StriateError as error:
                 left_out[name, "fp32"] = error.what
     if not networks:
@@ -98,8 +97,13 @@ def _agreeing(
 ) -> Network:  # fmt: skip
     if absent := [each for each in GRAPHS[name] if find_spec(each) is None]:
         raise Refused(f"{', '.join(absent)} is not installed")
-    network = _graph(name, module, preprocess, card, folder, progress)
-    apart = relative_difference(itself(images), network(images))
+    own, kept = itself(images), _opened(name, folder)
+    # A kept graph is asked too: the code of a network of one's own may have changed under the same weights.
+    if kept is not None and relative_difference(own, kept(images)) <= LOGITS:
+        return kept
+    progress.message(f"making the graph for {name}: done once for this model")
+    network = _made(name, module, preprocess, card, folder)
+    apart = relative_difference(own, network(images))
     if apart > LOGITS:
         raise Refused(f"its numbers are {apart:.1e} of the largest apart from the network's")
     return network
@@ -116,12 +120,7 @@ def _times(networks: Mapping[str, Network], images: NDArray[np.uint8]) -> dict[K
     return best
 
 
-def _graph(
-    name: str, module: nn.Module, preprocess: Preprocess, card: Mapping[str, Any], folder: Path, progress: Progress
-) -> Network:
-    if (kept := _opened(name, folder)) is not None:
-        return kept
-    progress.message(f"making the graph for {name}: done once for this model")
+def _made(name: str, module: nn.Module, preprocess: Preprocess, card: Mapping[str, Any], folder: Path) -> Network:
     path = _path(name, make_folder(folder))
     try:
         _write(name, path, module, preprocess, card)

@@ -330,8 +330,11 @@ def test_windows_of_bytes_are_cut_where_the_map_would_take_them() -> None:
     steps = [images[0].float().diff(dim=axis).abs() for axis in (1, 2)]  # each edge of a window moves by half a pixel at most
     assert (cut - mapped).abs().max() <= 1 + sum(float(each.max()) for each in steps)
     assert (cut - mapped).abs().mean() <= 0.5 + 0.5 * sum(float(each.mean()) for each in steps)
-    alone = augmenter({"image": images[5:6, :, :120, :150], "index": torch.arange(5, 6)}, 2)["image"]
-    assert torch.equal(alone[0], cut[5])
+    for small, (height, width) in ((5, (120, 150)), (6, (40, 50))):  # whatever shares the batch, also with one of few pixels
+        extent[small] = torch.tensor((height, width))
+        among = augmenter({**batch, "extent": extent}, 2)["image"][small]
+        alone = augmenter({"image": images[small : small + 1, :, :height, :width], "index": torch.tensor([small])}, 2)["image"]
+        assert torch.equal(alone[0], among)
 
 
 def test_without_a_crop_whole_pictures_are_framed_as_for_validation() -> None:

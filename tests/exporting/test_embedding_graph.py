@@ -129,6 +129,22 @@ def test_a_graph_that_disagrees_is_not_taken(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
+def test_a_kept_graph_of_other_code_under_the_same_weights_is_made_anew() -> None:
+    class Changed(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            """[N, 3, H, W] -> [N, num_classes]"""
+            return super().forward(x.flip(3) * 2)
+
+    images, words = pictures(), Words()
+    Embedder(small()).hasten(images, "onnx", words)
+    changed = Embedder(small(Changed))
+    plain = changed(images)
+    changed.hasten(images, "onnx", words)
+    np.testing.assert_allclose(changed(images), plain, rtol=0, atol=27 * 2**-22)
+    assert sum(text.startswith("making the graph") for text in words.said) == 2
+
+
+@pytest.mark.slow
 def test_a_network_that_cannot_be_exported_is_embedded_by_torch() -> None:
     words = Words()
     Embedder(small(Branching)).hasten(pictures(), "auto", words)
