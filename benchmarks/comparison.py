@@ -149,9 +149,10 @@ def describe_quiet(runs: Sequence[Record]) -> str:
         return "how busy others were is not known on this system"
     stolen = max(reading["stolen"] for reading in runs if reading.get("stolen") is not None)
     loud = sum(not reading["wait"]["quiet"] for reading in runs)
+    again = sum(reading.get("repeated", 0) for reading in runs)
     return (
         f"others took {others.median:.2f} cores in the median of {len(runs)} runs, {others.most:.2f} at most; the host stole "
-        f"{stolen:.2f} at most; {loud} of them began before the machine was quiet"
+        f"{stolen:.2f} at most, {again} more runs were thrown away for that; {loud} of them began before the machine was quiet"
     )
 
 

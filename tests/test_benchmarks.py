@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,22 @@ def test_ticks_of_the_machine() -> None:
 
 def test_waiting_ends_when_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    busy = iter([0.0, 2.0, 2.0, 2.01])  # two looks: a core, then nearly nothing
+    busy = iter([0.0, 2.0, 2.0, 2.01, 2.01, 2.02])  # three looks: a core, then nearly nothing
+    stolen = iter([0.5, 0.0])  # and after the second look the host wants the cores
     monkeypatch.setattr(quiet, "read_ticks", lambda: quiet.Ticks(next(busy), 0.0))
+    monkeypatch.setattr(quiet, "stolen_in_burst", lambda: next(stolen))
     monkeypatch.setattr(quiet.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(quiet.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    assert quiet.wait_until_quiet(0.05, 100.0) == quiet.Wait(4.0, 0.005, True)
+    assert quiet.wait_until_quiet(0.05, 100.0) == quiet.Wait(6.0, 0.005, True, 0.0)
+
+
+def test_a_burst_keeps_all_cores_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "BURST", 0.05)
+    ticks = iter([quiet.Ticks(0.0, 1.0), quiet.Ticks(0.0, 1.02)])
+    monkeypatch.setattr(quiet, "read_ticks", lambda: next(ticks))
+    begun = time.process_time()
+    assert 0.0 < quiet.stolen_in_burst() <= 0.4
+    assert time.process_time() - begun > 0.03
 
 
 def test_patience_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +166,24 @@ def test_patience_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not waited.quiet
     assert waited.others is not None
     assert waited.others > 1
+
+
+def test_a_run_that_the_host_disturbed_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[float] = []
+    stolen = iter([0.8, 0.3, 0.5, 0.2, 0.05])
+
+    def once(side: Side, job: dict[str, Any], options: Options) -> dict[str, Any]:
+        ran.append(next(stolen))
+        return {**reading(1.0), "stolen": ran[-1]}
+
+    monkeypatch.setattr(side_by_side, "_run_once", once)
+    side, options = Side("striate", "a"), Options(tmp_path, stolen=0.1, repeats=2)
+    found = side_by_side.run_side(side, {}, options)
+    assert (ran, found["stolen"], found["repeated"]) == ([0.8, 0.3, 0.5], 0.3, 2)
+    found = side_by_side.run_side(side, {}, options)
+    assert (found["stolen"], found["repeated"]) == (0.05, 1)
+    monkeypatch.setattr(side_by_side, "_run_once", lambda *_: {**reading(1.0), "stolen": None})
+    assert side_by_side.run_side(side, {}, options)["repeated"] == 0
 
 
 def test_rounds_alternate_and_a_stopped_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,10 +379,12 @@ def test_the_fewest_epochs_that_reach_the_target_on_validation(tmp_path: Path, m
     assert found == {"striate": 3, "plain": 3}
     scheduled = [(epochs, seed) for name, epochs, seed in asked if name == "striate"]
     assert scheduled == [(epochs, seed) for epochs in (1, 2, 3) for seed in train_small.SEEDS]
-    assert {epochs for name, epochs, _ in asked if name == "plain"} == {train_small.MOST_EPOCHS}
+    assert {epochs for name, epochs, _ in asked if name == "plain"} == {train_small.TRIES[0]}
     asked.clear()
     assert train_small.calibrate(sides, {}, 0.855, Options(tmp_path), path) == found
     assert asked == []
+    assert train_small.calibrate(sides[1:2], {}, 0.99, Options(tmp_path), tmp_path / "more.json") == {"plain": 8}
+    assert [epochs for _, epochs, _ in asked] == [epochs for epochs in train_small.TRIES for _ in train_small.SEEDS]
 
 
 PREPARED = {
