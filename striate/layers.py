@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,33 @@ class ScaledTanh(nn.Module):
         return 1.7159 * torch.tanh(x * (2 / 3))
 
 
+class _ClampedInPlace(torch.autograd.Function):
+    """min(max(x, 0), 6) written over x; the backward pass reads the result, which the next layer keeps anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        out = x.clamp_(0.0, 6.0)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, out, 0.0, 6.0)  # type: ignore[no-any-return]
+
+
+class ReLU6(nn.ReLU6):
+    """PyTorch's, but that in place it keeps no copy of its input, as PyTorch's does: a third less to keep after a batch norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in, the same out, within 0..6."""
+        if self.inplace and torch.is_grad_enabled() and x.requires_grad:
+            out: Tensor = _ClampedInPlace.apply(x)  # type: ignore[no-untyped-call]
+            return out
+        return super().forward(x)
+
+
 class ConvNormAct(nn.Sequential):
     """A convolution, a norm and an activation: children 0, 1 and 2, as torchvision names them.
 
@@ -78,6 +106,8 @@ class ConvNormAct(nn.Sequential):
         norm: of the output channels; None: no norm, and the convolution has a bias.
         activation: without arguments; None: none.
     """
+
+    overwrites: ClassVar[bool] = True
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 3, stride: int = 1, groups: int = 1, *,
@@ -104,6 +134,8 @@ class BasicConv2d(nn.Sequential):
         norm: whether there is a batch norm (epsilon 0.001); without one the convolution has a bias.
     """
 
+    overwrites: ClassVar[bool] = True
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 1, stride: int = 1, *,
         padding: int | None = None, norm: bool = True,
@@ -115,6 +147,30 @@ class BasicConv2d(nn.Sequential):
         if norm:
             self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
         self.relu = nn.ReLU()
+
+
+@contextmanager
+def overwriting(network: nn.Module) -> Iterator[None]:
+    """While it lasts, rectifiers write over what they read, in every module whose very class says ``overwrites``.
+
+    A class says so whose rectifiers read the output of a norm, a convolution or a sum that nothing else reads: none of these
+    needs its output in the backward pass. Not for looking inside, where a hook would find a layer's output rectified. A class
+    made from such a one may read more: it says so itself.
+    """
+    found = [
+        child
+        for module in network.modules()
+        if vars(type(module)).get("overwrites", False)
+        for child in module.children()
+        if isinstance(child, nn.ReLU | ReLU6) and not child.inplace
+    ]
+    for rectifier in found:
+        rectifier.inplace = True
+    try:
+        yield
+    finally:
+        for rectifier in found:
+            rectifier.inplace = False
 
 
 class SqueezeExcitation(nn.Module):

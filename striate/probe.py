@@ -19,6 +19,7 @@ from striate import machine
 from striate.errors import Failed
 from striate.files import write_json
 from striate.fine_tuning import FineTuning
+from striate.layers import overwriting
 from striate.recipe import Recipe, Resolved, resolve_plainly
 from striate.tasks.base import Batch, Task
 from striate.turns import make_sides, set_training, split_batch, take_turn
@@ -199,7 +200,8 @@ def _trial(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: R
             torch.cuda.synchronize()
 
     try:
-        yield step
+        with overwriting(trial):
+            yield step
     finally:
         torch.set_rng_state(state)
 

@@ -16,6 +16,7 @@ from striate.checkpoint import newest_checkpoint
 from striate.data.augmenter import Augmenter
 from striate.errors import Failed, Interrupted, Refused
 from striate.fine_tuning import FineTuning
+from striate.layers import overwriting
 from striate.optimization import Plateau, WeightAverage, rate_factor, set_rate
 from striate.progress import Progress, Silent
 from striate.recipe import Recipe, Resolved, resolve_plainly
@@ -73,9 +74,9 @@ def fit(
         Refused: on settings that would change the result unseen, or on nothing to resume from.
     """
     with own_randomness(), nullcontext(stop) if stop is not None else StopRequest() as request:
-        return _Fit(task, model, batches, recipe, resolved or resolve_plainly(recipe), run, progress or Silent(), request).run(
-            resume
-        )
+        fitting = _Fit(task, model, batches, recipe, resolved or resolve_plainly(recipe), run, progress or Silent(), request)
+        with overwriting(model):
+            return fitting.run(resume)
 
 
 EPOCH_SECONDS = 1.0

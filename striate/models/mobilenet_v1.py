@@ -8,8 +8,11 @@ image more at its end. The paper says nothing of initialisation: PyTorch's stays
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from striate.layers import ReLU6
 from striate.models.foreign import CAFFE_MEAN, ForeignNames
 from striate.models.variant import Network, PaperRow, Variant
 
@@ -20,12 +23,14 @@ STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
 class DepthwiseSeparable(nn.Module):
     """3x3 depthwise, then 1x1 pointwise, each with a batch norm and ReLU6 (figure 3)."""
 
+    overwrites: ClassVar[bool] = True
+
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv_dw = nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False)
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv_pw, self.bn2 = nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
-        self.act = nn.ReLU6()
+        self.act = ReLU6()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act(self.bn2(self.conv_pw(self.act(self.bn1(self.conv_dw(x))))))
@@ -38,7 +43,7 @@ class MobileNetV1(Network):
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv_stem, self.bn1 = nn.Conv2d(in_channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32)
-        self.act, self.blocks = nn.ReLU6(), nn.Sequential()
+        self.act, self.blocks = ReLU6(), nn.Sequential()
         self.stage_paths, width = {"stem": ("conv_stem", "bn1")}, 32
         for stage, outs in enumerate(STAGES):
             blocks = nn.Sequential()

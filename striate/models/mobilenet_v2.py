@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from striate.layers import ConvNormAct
+from striate.layers import ConvNormAct, ReLU6
 from striate.models.variant import Network, PaperRow, Variant
 
 BOTTLENECKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -24,8 +24,8 @@ class InvertedResidual(nn.Module):
         super().__init__()
         width, self.residual = expansion * in_channels, stride == 1 and in_channels == out_channels
         self.conv = nn.Sequential(
-            *([ConvNormAct(in_channels, width, 1, activation=nn.ReLU6)] if expansion > 1 else []),
-            ConvNormAct(width, width, 3, stride, groups=width, activation=nn.ReLU6),
+            *([ConvNormAct(in_channels, width, 1, activation=ReLU6)] if expansion > 1 else []),
+            ConvNormAct(width, width, 3, stride, groups=width, activation=ReLU6),
             nn.Conv2d(width, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
@@ -43,13 +43,13 @@ class MobileNetV2(Network):
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(ConvNormAct(in_channels, 32, 3, 2, activation=nn.ReLU6))
+        self.features = nn.Sequential(ConvNormAct(in_channels, 32, 3, 2, activation=ReLU6))
         width = 32
         for expansion, out_channels, repetitions, stride in BOTTLENECKS:
             for index in range(repetitions):
                 self.features.append(InvertedResidual(width, out_channels, stride if index == 0 else 1, expansion))
                 width = out_channels
-        self.features.append(ConvNormAct(width, 1280, 1, activation=nn.ReLU6))
+        self.features.append(ConvNormAct(width, 1280, 1, activation=ReLU6))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_classes))
         self.channels, self.strides = (16, 24, 32, 96, 1280), (2, 4, 8, 16, 32)

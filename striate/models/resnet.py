@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ Shortcut = Callable[[int, int, int], nn.Module]
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut."""
 
+    overwrites: ClassVar[bool] = True
+
     def __init__(self, in_channels: int, planes: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
         self.out_channels = planes
@@ -67,6 +70,8 @@ class Bottleneck(nn.Module):
 
     ``scale``: name and maker (of so many channels) of a module that scales the channels before the two are added.
     """
+
+    overwrites: ClassVar[bool] = True
 
     def __init__(
         self, in_channels: int, planes: int, stride: int, shortcut: Shortcut, *, groups: int = 1, base_width: int = 64,
@@ -100,6 +105,8 @@ class ResNet(Network):
 
     ``cifar``: 16 planes at first, a 3x3 stem that keeps the size, option A, and the head's name ``linear``.
     """
+
+    overwrites: ClassVar[bool] = True
 
     def __init__(
         self, num_classes: int, in_channels: int, *, depths: tuple[int, ...],
