@@ -230,7 +230,7 @@ class Batches:
             return None
         # Only what decides the pixels: not how they are normalised.
         pixels = replace(self.preprocess, mean=(0.0,), std=(1.0,), scale=1.0).fingerprint()
-        made_by = f"1/{self.source.location}/{pixels}/{purpose}/{PIL.__version__}/{simplejpeg.__version__}"
+        made_by = f"2/{self.source.location}/{pixels}/{purpose}/{PIL.__version__}/{simplejpeg.__version__}/{torch.__version__}"
         name = f"{self.source.name[:40]}-{purpose}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
         try:
             root.mkdir(parents=True, exist_ok=True)

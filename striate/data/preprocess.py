@@ -176,7 +176,13 @@ class Preprocess:
             result += offset
             return result
         scale, shift = _torch_affine(self, str(images.device))
-        return images.to(dtype=scale.dtype, copy=True).mul_(scale).add_(shift)
+        result = images.to(dtype=scale.dtype, copy=True)
+        if images.ndim == 4 and (pixels := result.permute(0, 2, 3, 1)).is_contiguous():
+            # By rows of the picture: a loop over so few channels would be a quarter as fast.
+            width = images.shape[3]
+            pixels.flatten(2).mul_(scale.flatten().tile(width)).add_(shift.flatten().tile(width))
+            return result
+        return result.mul_(scale).add_(shift)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; :meth:`from_json` reads them back."""

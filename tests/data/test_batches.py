@@ -185,6 +185,19 @@ def test_whole_pictures_are_shrunk_as_stated_and_never_enlarged(height: int, wid
     assert picture.shape[1] / picture.shape[0] == pytest.approx(width / height, rel=0.5 / side)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("height", "width"), [(100, 160), (301, 17)])
+def test_whole_pictures_are_shrunk_as_pillow_shrinks(height: int, width: int, channels: int, interpolation: str) -> None:
+    preprocess = Preprocess((10, 10), interpolation=interpolation, channels=channels)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    shrunk = whole_picture(preprocess)(pixels, "")
+    want = replace(preprocess, size=shrunk.shape[:2]).pixels(pixels)
+    assert shrunk.shape == want.shape
+    assert np.abs(shrunk.astype(int) - want).max() <= 1  # both round after each pass
+    assert want.std() > 5  # noise: a picture moved by a pixel would be off by more than a level
+
+
 def test_arrays_stay_whole_for_augmentation_that_resizes() -> None:
     source = array_source()
     batch = next(make(source, Preprocess((32, 32), channels=1), augmented=True).train(0))

@@ -138,7 +138,9 @@ def test_normalising_arrays_and_tensors_alike(kind: str) -> None:
     tensor = preprocess.normalize(torch.from_numpy(images))
     assert array.dtype == np.float32
     assert tensor.dtype == torch.float32
+    together = preprocess.normalize(torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
     np.testing.assert_array_equal(array, tensor.numpy())
+    np.testing.assert_array_equal(array, together.numpy())
     np.testing.assert_array_equal(images, before)
     mean, std = (np.array(values)[:, None, None] for values in (MEAN, STD))
     # float32 spacing at 2.7 is 2.4e-7; the product and the sum each round once, as do their two constants.
