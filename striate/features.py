@@ -212,9 +212,14 @@ def features_folder(root: Path, module: nn.Module, what: dict[str, Any]) -> Path
 def weights_digest(module: nn.Module) -> str:
     """Hex SHA-256 of all tensors but those of the heads, from which no feature follows."""
     heads = (module.head_path, *module.aux_head_paths) if isinstance(module, Network) else ()
+    heads = tuple(f"{head}." for head in heads)
+    return tensors_digest((name, tensor) for name, tensor in module.state_dict().items() if not name.startswith(heads))
+
+
+def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Hex SHA-256 of names, types, shapes and values."""
     digest = sha256()
-    for name, tensor in module.state_dict().items():
-        if not name.startswith(tuple(f"{head}." for head in heads)):
-            digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, tensor in tensors:
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

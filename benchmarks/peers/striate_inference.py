@@ -12,7 +12,7 @@ from benchmarks.peers import inference
 from benchmarks.peers import job as asked
 from striate.exporting.conversion import CONVERTERS
 from striate.exporting.fastest import ITSELF, Goal, fastest, kept_pair
-from striate.prediction import Model
+from striate.prediction import Model, load
 from striate.progress import Silent
 
 
@@ -36,7 +36,8 @@ def prepare(job: dict[str, Any]) -> None:
     kinds = [kind for kind in CONVERTERS if kind != ITSELF]
     reasons = {} if job["judged"] else {kind: export_unjudged(job, file, kind) for kind in kinds}
     chosen = {goal: opened(job, goal).info["chosen"] for goal in ("latency", "throughput")}
-    files = {kind: pair.tensor for kind in kinds if (pair := kept_pair(file, kind)) is not None and pair.tensor.exists()}
+    model = load(file)
+    files = {kind: pair.tensor for kind in kinds if (pair := kept_pair(model, kind)) is not None and pair.tensor.exists()}
     asked.answer(
         chosen=chosen,
         files={" ".join(kind): str(path) for kind, path in files.items()},
@@ -70,7 +71,7 @@ def export_unjudged(job: dict[str, Any], file: Path, kind: tuple[str, str]) -> s
     from striate.exporting.export import export
     from striate.files import make_folder
 
-    pair = kept_pair(file, kind)
+    pair = kept_pair(load(file), kind)
     assert pair is not None
     if kind[1] == "bf16" and not machine.has_bf16():
         return "this processor has no bf16 instructions"

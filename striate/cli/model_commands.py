@@ -140,7 +140,7 @@ def _load_fastest(
     if device != "cpu":
         raise UsageError(f"--backend chooses what runs on the CPU, not on {device}", fix="leave one of the two out")
     goal: Literal["latency", "throughput"] = "latency" if batch == 1 else "throughput"
-    if weights is not None or not is_remembered(path, goal, backend):
+    if weights is not None or not is_remembered(path, goal, backend, arch):
         machine.tune()
     model = load(path, arch=arch, weights=weights, progress=progress) if weights is not None else path
     opened = fastest(model, goal, backend, data=data, arch=arch, progress=progress)

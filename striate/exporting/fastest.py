@@ -1,21 +1,24 @@
 """What runs a model fastest on this machine: every installed backend and precision that passes the gate is timed, once.
 
-The artefacts and the answers are kept in the cache folder, by the model's digest: a later call opens the one that won and
-imports no torch for it.
+The artefacts and the answers are kept in the cache folder (:mod:`striate.exporting.kept`): a later call opens the one that won
+and imports no torch for it.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import shutil
 import statistics
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +30,12 @@ from striate.backends.opening import open_artefact
 from striate.data.source import Source
 from striate.errors import Failed, Refused, StriateError, Undecided, UsageError
 from striate.exporting.conversion import CONVERTERS, Pair
-from striate.exporting.digest import file_digest
 from striate.exporting.images import gate_images
+from striate.exporting.kept import Arch, find_folder, folder_of, note_folder
 from striate.exporting.timing import BATCH, Moment, median_seconds
 from striate.files import make_folder, write_json
 from striate.prediction import Model, Network, load, model_file
 from striate.progress import Progress, Silent
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Goal = Literal["latency", "throughput"]
 Kind = tuple[str, str]
@@ -93,7 +93,7 @@ def fastest(
     *,
     data: str | Path | Source | None = None,
     calibrate: str | Path | Source | None = None,
-    arch: str | Callable[..., nn.Module] | None = None,
+    arch: Arch | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """The same model, run by whatever is fastest here among what agrees with it.
@@ -119,12 +119,11 @@ def fastest(
     if backend not in ("auto", *_NEEDS):
         raise UsageError(f"Unknown backend {backend!r}", fix=f"use auto, {', '.join(_NEEDS)}")
     _refuse_absent(backend)
-    folder = _folder(model.path if isinstance(model, Model) else model_file(model))
+    folder = folder_of(model) if isinstance(model, Model) else find_folder(model_file(model), arch)
     key = answer_key(goal, backend)
     answer = kept_answers(folder).get(key) if folder is not None else None
-    if answer is None:
-        model = model if isinstance(model, Model) else load(model, arch=arch)
-        folder = folder or machine.cache_folder() / "exported" / "unnamed"
+    if folder is None or answer is None:
+        model, folder = _loaded(model, arch)
         networks, left_out = _candidates(model, folder, backend, data, calibrate, progress)
         begun = Moment.now()
         seconds = _time(networks, model, goal, progress)
@@ -134,22 +133,28 @@ def fastest(
     return _opened(model, folder, answer, goal, arch)
 
 
-def is_remembered(model: str | Path, goal: Goal, backend: str = "auto") -> bool:
+def is_remembered(model: str | Path, goal: Goal, backend: str = "auto", arch: Arch | None = None) -> bool:
     """Whether :func:`fastest` would answer at once, from the cache."""
-    folder = _folder(model_file(model))
+    folder = find_folder(model_file(model), arch)
     return folder is not None and answer_key(goal, backend) in kept_answers(folder)
 
 
-def kept_pair(model: str | Path, kind: Kind) -> Pair | None:
-    """Where the cache has, or would have, an artefact of a model's file; None where there is no such file."""
-    folder = _folder(model_file(model))
+def kept_pair(model: Model, kind: Kind) -> Pair | None:
+    """Where the cache has, or would have, an artefact of a model; None where the model's code has no file."""
+    folder = folder_of(model)
     return None if folder is None else _pair(folder, kind)
 
 
-def _folder(path: Path | None) -> Path | None:
-    if path is None or not path.is_file():
-        return None
-    return machine.cache_folder() / "exported" / file_digest(path)[:32]
+def _loaded(model: Model | str | Path, arch: Arch | None) -> tuple[Model, Path]:
+    """The model, and the folder of its artefacts: one that lasts as long as the process where it cannot be known again."""
+    loaded = model if isinstance(model, Model) else load(model, arch=arch)
+    folder = folder_of(loaded)
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="striate-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    elif not isinstance(model, Model):
+        note_folder(model_file(model), arch, loaded, folder)
+    return loaded, folder
 
 
 def answer_key(goal: Goal, backend: str) -> str:
@@ -257,9 +262,7 @@ def _seconds(network: Network, images: NDArray[np.uint8]) -> float:
     return median_seconds(lambda: network(images), 0.3)
 
 
-def _opened(
-    model: Model | str | Path, folder: Path | None, answer: Answer, goal: Goal, arch: str | Callable[..., nn.Module] | None
-) -> Model:
+def _opened(model: Model | str | Path, folder: Path, answer: Answer, goal: Goal, arch: Arch | None) -> Model:
     chosen = {
         "backend": answer.kind[0],
         "precision": answer.kind[1],
@@ -267,7 +270,7 @@ def _opened(
         "seconds": {" ".join(kind): seconds for kind, seconds in answer.seconds.items()},
         "left_out": {" ".join(kind): why for kind, why in answer.left_out.items()},
     }
-    if answer.kind == ITSELF or folder is None:
+    if answer.kind == ITSELF:
         opened = model if isinstance(model, Model) else load(model, arch=arch)
         opened.info["chosen"] = chosen
         return opened

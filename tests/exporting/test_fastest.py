@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import trained_run
 from command_line import ROOT, Ended
 from trained_run import ARCH, open_run
 
@@ -18,8 +20,8 @@ from striate import machine
 from striate.errors import Refused, Undecided, UsageError
 from striate.exporting import fastest as at_once
 from striate.exporting.conversion import CONVERTERS, Order, Pair
-from striate.exporting.fastest import ITSELF, Answer, fastest, is_remembered
-from striate.prediction import Model
+from striate.exporting.fastest import ITSELF, Answer, fastest, is_remembered, kept_pair
+from striate.prediction import Model, load
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,46 @@ def test_another_goal_times_again_but_exports_nothing_again(run: Path, conversio
     assert conversions == ["fp32"]
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 24, 24), dtype=np.uint8)
     assert np.allclose(chosen.raw(images), model.raw(images), atol=1e-4)
+
+
+def test_a_change_of_the_code_or_the_weights_exports_anew(
+    run: Path, tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, code = shutil.copytree(run, tmp_path / "run"), tmp_path / "mine.py"
+    shutil.copy(Path(trained_run.__file__), code)
+    arch = f"{code}:TinyNet"
+
+    def ask(**options: Any) -> None:
+        fastest(copy, backend="onnx", arch=arch, **options)
+
+    ask()
+    ask()
+    assert conversions == ["fp32"]
+    assert is_remembered(copy, "throughput", "onnx")
+    assert not is_remembered(copy, "throughput", "onnx", ARCH)  # the same class from another file
+    code.write_text(code.read_text() + "\n# looked at again\n")
+    assert not is_remembered(copy, "throughput", "onnx")
+    ask()
+    assert conversions == ["fp32"] * 2
+
+    model = load(copy, arch=arch)
+    model.fastest(backend="onnx")
+    assert conversions == ["fp32"] * 2
+    with torch.no_grad():
+        model.module.get_submodule("fc").bias.add_(1.0)  # type: ignore[operator,union-attr]
+    with pytest.raises(Refused, match="gate"):  # what the fixture hands out is still the old one
+        model.fastest(backend="onnx")
+
+
+def test_code_without_a_file_is_exported_by_every_process(model: Model, conversions: list[str]) -> None:
+    made = type("Made", (type(model.module),), {"__module__": "nowhere"})
+    network = made()
+    network.load_state_dict(model.module.state_dict())
+    unknown = Model.from_module(network.eval(), model.info, model.path)
+    assert kept_pair(unknown, ("onnx", "fp32")) is None
+    for _ in range(2):
+        assert unknown.fastest(backend="onnx").info["chosen"]["backend"] == "onnx"
+    assert conversions == ["fp32"] * 2
 
 
 def test_the_fastest_of_what_passed_wins_and_the_rest_has_its_reason(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
