@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -120,7 +121,7 @@ def _measure(
     seconds: dict[Resolved, float] = {}
     for choice in _choices(recipe, plain):
         check()
-        seconds[choice] = _seconds(task, model, batch, recipe, choice)
+        seconds[choice] = _seconds(task, model, batch, recipe, choice, min(seconds.values(), default=math.inf))
     best = min(seconds, key=lambda choice: seconds[choice] * (1.0 if choice == plain else MARGIN))
     if len(seconds) > 1:
         timed = ", ".join(f"{c.precision} {c.memory_format} {1000 * s:.3g} ms" for c, s in seconds.items())
@@ -150,7 +151,7 @@ def _choose_threads(
         return chosen
     alone = dataclasses.replace(chosen, threads=1)
     torch.set_num_threads(1)
-    seconds[alone] = _seconds(task, model, batch, recipe, alone)
+    seconds[alone] = _seconds(task, model, batch, recipe, alone, seconds[chosen])
     if seconds[alone] * MARGIN < seconds[chosen]:
         notes.append(f"1 thread: {seconds[chosen] / seconds[alone]:.1f}x faster here than {chosen.threads}")
         return alone
@@ -164,7 +165,7 @@ def _choose_allocator(
     """Keeping freed memory costs some small bf16 networks a few per cent, so it is timed as well."""
     machine.keep_freed_memory(False)
     without = dataclasses.replace(chosen, tuned_allocator=False)
-    seconds[without] = _seconds(task, model, batch, recipe, without)
+    seconds[without] = _seconds(task, model, batch, recipe, without, seconds[chosen])
     if seconds[without] * MARGIN < seconds[chosen]:
         notes.append(
             f"the system's allocator as it is: {seconds[chosen] / seconds[without]:.2f}x faster here than keeping freed memory"
@@ -206,16 +207,27 @@ def _trial(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: R
         torch.set_rng_state(state)
 
 
-def _seconds(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved, limit: float = 1.5) -> float:
-    """Fastest of at least two steps after a first one that does not count, within about ``limit`` seconds."""
+def _seconds(
+    task: Task, model: nn.Module, batch: Batch, recipe: Recipe, choice: Resolved, best: float = math.inf, limit: float = 1.5
+) -> float:
+    """Fastest step after a first one that does not count, of as many as ``limit`` seconds hold, and at least one.
+
+    Where the first alone took long, and half as long again as ``best``, it is all that is tried: what it takes to warm up is
+    little of a long step.
+    """
     with _trial(task, model, batch, recipe, choice) as step:
-        step()
-        times: list[float] = []
-        while len(times) < 2 or (sum(times) < limit and len(times) < 20):
-            begun = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - begun)
-    return min(times)
+        times = [_timed(step)]
+        if times[0] > max(limit / 2, 1.5 * best):
+            return times[0]
+        while len(times) < 2 or (sum(times[1:]) < limit and len(times) < 21):
+            times.append(_timed(step))
+    return min(times[1:])
+
+
+def _timed(step: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    step()
+    return time.perf_counter() - begun
 
 
 def _fitted(task: Task, model: nn.Module, batch: Batch, recipe: Recipe, plain: Resolved) -> Resolved:
