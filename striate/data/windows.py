@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,9 @@ from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
+
+MOST_THREADS = 8
+"""Beyond these the interpreter, which each picture needs for a tenth of its time, is what is waited for."""
 
 
 def draw(height: Floats, width: Floats, scale: tuple[float, float], ratio: tuple[float, float], draws: Floats) -> Floats:
@@ -47,12 +53,37 @@ def cut(images: Tensor, window: Floats, size: tuple[int, int], flip_x: Array, fl
     stop = np.maximum(np.rint(window[:, :2] + window[:, 2:]), 1).astype(np.int64)
     start = np.minimum(np.rint(window[:, :2]).astype(np.int64), stop - 1)
     result = torch.empty((len(images), *size, images.shape[1]), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for place, image, (left, top), (right, bottom), mirrored, upended in zip(
-        result, images, start.tolist(), stop.tolist(), flip_x, flip_y, strict=True
-    ):
-        # The resize is several times as fast on pixels whose channels lie together.
-        piece = image[None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
-        scaled = F.interpolate(piece, size=size, mode="bilinear", antialias=True)[0]
-        axes = [axis for axis, wanted in ((2, mirrored), (1, upended)) if wanted]
-        place.copy_(scaled.flip(axes) if axes else scaled)
+
+    def cut_each(first: int, step: int) -> None:
+        for i in range(first, len(images), step):
+            (left, top), (right, bottom) = start[i].tolist(), stop[i].tolist()
+            # The resize is several times as fast on pixels whose channels lie together.
+            piece = images[i, None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+            scaled = F.interpolate(piece, size=size, mode="bilinear", antialias=True)[0]
+            axes = [axis for axis, wanted in ((2, flip_x[i]), (1, flip_y[i])) if wanted]
+            result[i].copy_(scaled.flip(axes) if axes else scaled)
+
+    threads = min(torch.get_num_threads(), MOST_THREADS, len(images))
+    if threads < 2:
+        cut_each(0, 1)
+    else:
+        list(_pool(threads).map(cut_each, range(threads), [threads] * threads))
     return result
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads in which PyTorch computes alone: else each would have a team of its own, and they would fight for the cores."""
+    begun = threading.Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.set_num_threads(1)  # of this thread, but also of all that begin later
+        begun.wait()
+
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="striate-cut", initializer=begin)
+    for _ in range(threads):
+        pool.submit(int)
+    begun.wait()
+    torch.set_num_threads(before)
+    return pool

@@ -546,3 +546,23 @@ def test_flips_come_as_often_as_asked() -> None:
     flipped = Augmenter(Augment(flip_horizontal=0.3), (1, 2), 0, 2)({"image": images, "index": torch.arange(num)}, 0)["image"]
     share = (flipped[:, 0, 0, 0] == 255).float().mean().item()
     assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / num)
+
+
+def test_threads_cut_the_same_windows_and_leave_the_thread_count() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (11, 40, 50, 3), dtype=np.uint8)).permute(0, 3, 1, 2)
+    window = windows.draw(np.full(11, 40.0), np.full(11, 50.0), (0.3, 1.0), (0.75, 1.33), rng.random((11, 22)))
+    flips = rng.random((2, 11)) < 0.5
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3, 2):
+            torch.set_num_threads(threads)
+            found.append(windows.cut(images, window, (16, 16), *flips))
+            assert torch.get_num_threads() == threads
+        inside = windows._pool(3).submit(torch.get_num_threads).result()
+    finally:
+        torch.set_num_threads(before)
+    assert inside == 1
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert found[0].float().std() > 10
