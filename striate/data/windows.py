@@ -77,6 +77,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     begun = threading.Barrier(threads + 1)
 
     def begin() -> None:
+        torch.get_num_threads()  # a thread that never asked takes the number of all at its first operation
         torch.set_num_threads(1)  # of this thread, but also of all that begin later
         begun.wait()
 
