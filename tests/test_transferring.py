@@ -162,6 +162,7 @@ def test_a_fine_tuning_that_collapses_leaves_the_solved_head(tmp_path: Path, wei
     assert run.accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_auto_goes_by_images_a_class_and_by_time(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from striate import transferring
 

@@ -25,7 +25,7 @@ def siblings() -> Iterator[str]:
 
 
 SIBLINGS = set(siblings())
-DEEP = {"inception_v4", "inception_resnet_v2", "densenet121"}
+DEEP = {"inception_v4", "inception_resnet_v2", "densenet121", "densenet161"}
 """Hundreds of layers: seconds even without numbers."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS | DEEP else name for name in zoo.MODELS]
 """For tests on the meta device."""

@@ -72,6 +72,7 @@ def test_two_files_beside_the_model_and_a_table(
     assert record["gate"]["before"]["accuracy"] == record["gate"]["after"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_what_fails_is_kept_as_rejected_and_what_passed_before_stays(
     own_run: Path, onnx_pair: Pair, striate_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

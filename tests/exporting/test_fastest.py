@@ -78,6 +78,7 @@ def test_another_goal_times_again_but_exports_nothing_again(run: Path, conversio
     assert np.allclose(chosen.raw(images), model.raw(images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_change_of_the_code_or_the_weights_exports_anew(
     run: Path, tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_change_of_the_code_or_the_weights_exports_anew(
         model.fastest(backend="onnx")
 
 
+@pytest.mark.slow
 def test_code_without_a_file_is_exported_by_every_process(model: Model, conversions: list[str]) -> None:
     made = type("Made", (type(model.module),), {"__module__": "nowhere"})
     network = made()
