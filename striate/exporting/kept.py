@@ -66,8 +66,10 @@ def note_folder(path: Path, arch: Arch | None, model: Model, folder: Path) -> No
     if name is not None and is_architecture_file(name):
         builder = name.rpartition(":")[0]
         code |= {builder: file_digest(Path(builder))}
+    note = _note(path)
     with contextlib.suppress(Failed):  # without the note the model is loaded again, nothing else
-        write_json(make_folder(_note(path).parent) / _note(path).name, {"folder": folder.name, "arch": name, "code": code})
+        make_folder(note.parent)
+        write_json(note, {"folder": folder.name, "arch": name, "code": code})
 
 
 def _root() -> Path:

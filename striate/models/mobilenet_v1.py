@@ -40,6 +40,8 @@ class DepthwiseSeparable(nn.Module):
 class MobileNetV1(Network):
     """A 3x3 stem with stride 2, 13 depthwise separable convolutions, the head on their means."""
 
+    overwrites: ClassVar[bool] = True
+
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv_stem, self.bn1 = nn.Conv2d(in_channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32)
