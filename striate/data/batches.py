@@ -17,7 +17,6 @@ import torch
 
 from striate import machine
 from striate.data.cache import PixelCache, default_limit
-from striate.data.decode import ImageError
 from striate.data.prefetch import ordered
 from striate.data.preprocess import Preprocess
 from striate.data.randomness import occurrences, permutation, weighted_draw
@@ -168,7 +167,7 @@ class Batches:
                 continue
 
             def check(chunk: Positions, stop: threading.Event, store: FileStore = store) -> tuple[int, dict[int, str]]:
-                return len(chunk), _unreadable(store, chunk, stop)
+                return len(chunk), store.fill(chunk, stop)
 
             chunks = (positions[start : start + _SCAN_CHUNK] for start in range(0, len(positions), _SCAN_CHUNK))
             for count, reasons in ordered(check, chunks, self.workers, ahead=4 * self.workers):
@@ -240,17 +239,3 @@ class Batches:
             return None
         self._caches.append(cache)
         return cache
-
-
-def _unreadable(store: FileStore, positions: Positions, stop: threading.Event) -> dict[int, str]:
-    """Reasons by position of what cannot be decoded. What the cache holds has been."""
-    failed = {}
-    for position in positions.tolist():
-        if stop.is_set():
-            break
-        try:
-            if not store.has(position):
-                store.picture(position)
-        except ImageError as error:
-            failed[position] = error.reason
-    return failed

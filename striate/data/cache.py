@@ -16,6 +16,7 @@ import os
 import shutil
 import threading
 import zlib
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -87,20 +88,28 @@ class PixelCache:
 
     def put(self, stamp: int, picture: Picture) -> int:
         """Stores a picture [H, W, C] unless it is there, and returns its record's number; -1 where it could not be stored."""
-        data = np.ascontiguousarray(picture)
-        checksum = zlib.crc32(data.data)
+        return self.put_all([stamp], [picture])[0]
+
+    def put_all(self, stamps: Sequence[int], pictures: Sequence[Picture]) -> list[int]:
+        """Stores those of several pictures that are not there yet: their records' numbers, -1 for what could not be stored.
+
+        Locking the files and taking in what others wrote costs as much for one as for many.
+        """
+        fresh = {
+            stamp: (data, zlib.crc32(data.data)) for stamp, data in zip(stamps, map(np.ascontiguousarray, pictures), strict=True)
+        }
         with self._lock:
             if self.stopped or self._closed:
-                return -1
+                return [-1] * len(stamps)
             try:
                 fcntl.flock(self._rows, fcntl.LOCK_EX)
                 try:
-                    return self._append(stamp, data, checksum)
+                    self._append(fresh)
                 finally:
                     fcntl.flock(self._rows, fcntl.LOCK_UN)
             except OSError as error:
                 self.stopped = f"{error.strerror} in {self.folder}"
-                return -1
+            return [self._sound(stamp) for stamp in stamps]
 
     def get(self, record: int) -> Picture | None:
         """The picture [H, W, C], a read-only view of the file; None where its bytes are not those that were stored."""
@@ -136,23 +145,29 @@ class PixelCache:
                 os.close(self._pixels)
                 os.close(self._rows)
 
-    def _append(self, stamp: int, data: Picture, checksum: int) -> int:
+    def _append(self, fresh: dict[int, tuple[Picture, int]]) -> None:
+        """Writes pictures (with their checksums) that no sound record has, as many as there is room for."""
         self._read_rows()
-        known = int(self.find(np.array([stamp], dtype=np.uint64))[0])
-        if known >= 0 and self._state[known] != _DAMAGED:
-            return known
-        if not self._make_room(data.nbytes):
+        fresh = {stamp: entry for stamp, entry in fresh.items() if self._sound(stamp) < 0}
+        while fresh and not self._make_room(sum(data.nbytes for data, _ in fresh.values())):
             self.stopped = f"the caches in {self.root} are at their bound of {self.limit / 1e9:.1f} GB"
-            return -1
-        _write(self._pixels, data.data.cast("B"), self._end)
-        row = np.zeros(1, dtype=_ROW)
-        row["stamp"], row["offset"], row["pixels"] = stamp, self._end, checksum
-        for side, length in zip(_SHAPE, data.shape, strict=True):
-            row[side] = length
-        row["row"] = _row_checksums(row)
-        _write(self._rows, row.tobytes(), self._num_bytes_read)
+            fresh.popitem()
+        rows, end = np.zeros(len(fresh), dtype=_ROW), self._end
+        for row, (stamp, (data, checksum)) in zip(rows, fresh.items(), strict=True):
+            _write(self._pixels, data.data.cast("B"), end)
+            row["stamp"], row["offset"], row["pixels"] = stamp, end, checksum
+            for side, length in zip(_SHAPE, data.shape, strict=True):
+                row[side] = length
+            end += data.nbytes
+        rows["row"] = _row_checksums(rows)
+        _write(self._rows, rows.tobytes(), self._num_bytes_read)
         self._read_rows()
-        return self._num - 1
+        self._state[self._num - len(fresh) : self._num] = _SOUND  # just written, and read through the same pages
+
+    def _sound(self, stamp: int) -> int:
+        """The number of the picture's record; -1 where there is none, or its pixels are known to be damaged."""
+        record = int(self.find(np.array([stamp], dtype=np.uint64))[0])
+        return record if record >= 0 and self._state[record] != _DAMAGED else -1
 
     def _read_rows(self) -> None:
         """Takes in the records written since the last look, by whomever."""

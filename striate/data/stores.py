@@ -17,7 +17,7 @@ from torch import Tensor
 
 from striate.data import arrays
 from striate.data.cache import PixelCache, stamp_of
-from striate.data.decode import decode
+from striate.data.decode import ImageError, decode
 from striate.data.prefetch import Stopped
 from striate.data.preprocess import Preprocess
 from striate.data.source import ArraySource, Source
@@ -119,10 +119,28 @@ class FileStore(Store):
             kept = self.cache.get(int(self._records[position]))
             if kept is not None:
                 return kept
-        stamp = self._stamp(position)  # before the file is read, lest a change in between pass for the old content
+        stamp = self._stamp(position)  # before the file is read, as in fill()
         picture = self._decode(position)
         self._records[position] = self.cache.put(stamp, picture)
         return picture
+
+    def fill(self, positions: Positions, stop: threading.Event) -> dict[int, str]:
+        """Decodes what the cache does not hold, and puts it there: reasons by position of what cannot be read."""
+        failed: dict[int, str] = {}
+        fresh: dict[int, tuple[int, Picture]] = {}
+        for position in positions.tolist():
+            if stop.is_set():
+                break
+            try:
+                if not self.has(position):
+                    stamp = self._stamp(position)  # before the file is read, lest a change in between pass for the old content
+                    fresh[position] = stamp, self._decode(position)
+            except ImageError as error:
+                failed[position] = error.reason
+        if self.cache is not None and fresh:
+            stamps, pictures = zip(*fresh.values(), strict=True)
+            self._records[list(fresh)] = self.cache.put_all(stamps, pictures)
+        return failed
 
     def has(self, position: int) -> bool:
         """Whether the cache holds the picture as it now is on disk, as far as its record says."""

@@ -249,3 +249,25 @@ def test_processes_share_a_cache_and_survive_a_kill(tmp_path: Path) -> None:
 
 def test_default_limit_leaves_most_of_the_disk(tmp_path: Path) -> None:
     assert 0 < default_limit(tmp_path) <= 16 << 30
+
+
+def test_many_are_stored_at_once_as_one_by_one(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path, "a", PLENTY)
+    assert store(cache, 3) == [0]
+    asked = [1, 3, 2, 1]
+    assert cache.put_all([stamp_of(str(number).encode()) for number in asked], [picture(number) for number in asked]) == [
+        1,
+        0,
+        2,
+        1,
+    ]
+    for opened in (cache, PixelCache(tmp_path, "a", PLENTY)):
+        assert len(opened) == 3
+        assert all(holds(opened, number) for number in (1, 2, 3))
+
+
+def test_of_many_as_many_are_stored_as_there_is_room_for(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path, "a", 2 * picture(0).nbytes + 1)
+    stamps = [stamp_of(str(number).encode()) for number in range(4)]
+    assert cache.put_all(stamps, [picture(0)] * 4) == [0, 1, -1, -1]
+    assert "at their bound" in cache.stopped
