@@ -42,6 +42,8 @@ def looked(monkeypatch: pytest.MonkeyPatch, first: float, later: float, best: fl
         (4.0, 3.0, math.inf, 3.0, 2),  # one of a long step
         (4.0, 3.0, 2.0, 4.0, 1),  # out: half as long again as the best, and warming up is little of so long a step
         (4.0, 3.0, 3.0, 3.0, 2),
+        (0.3, 0.01, 0.007, 0.01, 6),  # behind: five that count
+        (0.3, 0.01, 0.009, 0.01, 21),
         (0.7, 0.1, 0.1, 0.1, 16),  # a short step's first may be all warming up
     ],
 )
