@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from striate.errors import UsageError
 from striate.recipe import Optimizer, Schedule
+
+Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
+
+_DECORATED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def make_optimizer(
@@ -28,16 +33,25 @@ def make_optimizer(
     """
     groups = [part for group in _decay_groups(list(parameters), settings) for part in _by_rate(group, rates or {})]
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+        return _light(torch.optim.AdamW)(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
     if settings.name == "rmsprop":
         if not 0 <= settings.smoothing < 1:
             raise UsageError(
                 f"smoothing is {settings.smoothing}", where="optimizer.smoothing", fix="use a share from 0 to below 1"
             )
-        return torch.optim.RMSprop(groups, settings.lr, settings.smoothing, settings.eps, momentum=settings.momentum)
+        return _light(torch.optim.RMSprop)(groups, settings.lr, settings.smoothing, settings.eps, momentum=settings.momentum)
     if settings.nesterov and settings.momentum <= 0:
         raise UsageError("Nesterov momentum needs a momentum above 0", where="optimizer", fix="--optimizer.nesterov False")
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
+    return _light(torch.optim.SGD)(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
+
+
+def _light(kind: type[Kind]) -> type[Kind]:
+    """The optimizer without the decorators that load PyTorch's compiler, two seconds of a processor, to tell it to stay out."""
+    plain: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in _DECORATED}
+    light: type[Kind] = type(
+        kind.__name__, (kind,), {**plain, "step": torch.no_grad()(inspect.unwrap(kind.step)), "__doc__": kind.__doc__}
+    )
+    return light
 
 
 def _decay_groups(parameters: list[nn.Parameter], settings: Optimizer) -> list[dict[str, Any]]:

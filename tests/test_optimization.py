@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -123,3 +127,44 @@ def test_average_is_the_bias_corrected_mean_of_what_it_saw() -> None:
 def test_decay_outside_zero_to_one_is_refused() -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         WeightAverage(nn.Linear(1, 1), 1.0)
+
+
+OPTIMIZERS = [
+    (Optimizer("adamw", lr=0.01), partial(torch.optim.AdamW, lr=0.01, weight_decay=0.01)),
+    (Optimizer("sgd", lr=0.01, weight_decay=0.0), partial(torch.optim.SGD, lr=0.01, momentum=0.9, nesterov=True)),
+    (Optimizer("rmsprop", lr=0.01, weight_decay=0.0), partial(torch.optim.RMSprop, lr=0.01, alpha=0.99, momentum=0.9)),
+]
+
+
+@pytest.mark.parametrize(("settings", "theirs"), OPTIMIZERS)
+def test_steps_are_those_of_pytorch(settings: Optimizer, theirs: Any) -> None:
+    ends = []
+    for make in (lambda parameters: make_optimizer(parameters, settings), theirs):
+        weight = nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4))
+        optimizer = make([weight])
+        for step in range(6):
+            optimizer.zero_grad()
+            ((weight * (step - 2)).sum() + (weight**2).sum()).backward()
+            optimizer.step()
+            state = optimizer.state_dict()
+            optimizer = make([weight])
+            optimizer.load_state_dict(state)
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=0)  # fused or not: their sums may be rounded otherwise
+
+
+def test_a_step_does_not_load_the_compiler() -> None:
+    code = """
+import sys, torch
+from striate.optimization import make_optimizer
+from striate.recipe import Optimizer
+weight = torch.nn.Parameter(torch.ones(2, 2))
+for name in ("adamw", "sgd", "rmsprop"):
+    optimizer = make_optimizer([weight], Optimizer(name))
+    weight.square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
