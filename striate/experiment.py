@@ -22,11 +22,20 @@ from striate.locking import locked
 from striate.machine import Tuning
 from striate.outcome import finish_run
 from striate.plan import Plan, majority_baseline, parse_seconds
-from striate.preparation import Prepared, choose_balance, choose_device, data_notes, prepare, refuse_bad_files, resolve_run
+from striate.preparation import (
+    Prepared,
+    choose_balance,
+    choose_device,
+    data_notes,
+    prepare,
+    prepare_again,
+    refuse_bad_files,
+    resolve_run,
+)
 from striate.progress import Progress, Silent
-from striate.recipe import Recipe, Resolved, resolve_plainly
+from striate.recipe import Recipe, Resolved, average_over, resolve_plainly
 from striate.recipe_fields import apply_fields
-from striate.recipes import get_recipe
+from striate.recipes import get_recipe, recipe_for
 from striate.run_record import Network, make_record, network_of, refuse_inexact, refuse_other_data
 from striate.runs import AUDIT_FILE, RECIPE_FILE, SPLIT_FILE, Run, claim_run_folder, free_run_folder, refuse_inside
 from striate.runstate import write_history
@@ -90,8 +99,13 @@ def train(
     if recipe is not None and regime == "auto":
         regime = "enough"  # who says how to train wants training
 
-    def recipe_of(name: str) -> Recipe:
-        return apply_fields(get_recipe(recipe if recipe is not None else name), fields)
+    def recipe_of(name: str, epochs: int | None = None) -> Recipe:
+        """As asked for, for as many epochs as a budget allows or else the fields or the recipe itself say."""
+        usual = get_recipe(recipe if recipe is not None else name)
+        num = epochs or apply_fields(usual, fields).epochs
+        usual = usual if recipe is not None else recipe_for(usual.name, num)
+        asked = apply_fields(usual, fields)
+        return asked if "ema" in fields else dataclasses.replace(asked, ema=average_over(asked, num, usual.epochs))
 
     chosen = recipe_of("transfer_small" if begun else recipe_name(network))
     subject = make_subject(network, source, chosen, begun)
@@ -129,6 +143,11 @@ def train(
         else:
             resolved, estimate = resolve_run(ready, device, seconds, tuning, check)
             resolved = dataclasses.replace(resolved, notes=(*(moved.notes if moved else ()), *resolved.notes))
+            if seconds is not None:
+                before, chosen = chosen, recipe_of(chosen.name, resolved.epochs)
+                ready = dataclasses.replace(ready, recipe=chosen)
+                if chosen.name != before.name:
+                    ready = prepare_again(ready, chosen, workers, cache, listener, check)
         record = make_record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location,
             budget=budget, split=split, weights=weights, regime=moved.regime if moved else regime if weights else None,

@@ -103,6 +103,17 @@ def prepare(
     return Prepared(source, split, subject, preprocess, task, distances or task, batches, recipe)
 
 
+def prepare_again(
+    ready: Prepared, recipe: Recipe, workers: int | None, cache: str, progress: Progress, check: Callable[[], None]
+) -> Prepared:
+    """The same data and network for another recipe, whose augmentation may need other pictures."""
+    ready.batches.close()
+    return prepare(
+        ready.source, ready.split, ready.subject, ready.preprocess, recipe,
+        workers=workers, cache=cache, progress=progress, check=check,
+    )  # fmt: skip
+
+
 def make_distance_task(recipe: Recipe) -> Embed | None:
     """What ``fit`` trains in metric learning; None where the recipe's loss compares no images with one another."""
     if recipe.loss == "supervised_contrastive" or recipe.loss == "triplet":

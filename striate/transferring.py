@@ -21,7 +21,7 @@ from striate.data.augment import Augment
 from striate.errors import UsageError
 from striate.features import Reading, features_folder, find_head, read_features, replace_head
 from striate.linear_probe import FOLDS, Probe, fit_probe
-from striate.preparation import Prepared, class_counts, prepare
+from striate.preparation import Prepared, class_counts, prepare_again
 from striate.progress import Progress
 from striate.recipe import Recipe
 from striate.runstate import Best
@@ -100,7 +100,7 @@ def transfer(
     if solution is not None:
         solution.put_in()
         notes.append("fine-tuning starts from the solved head, and must beat it on validation to replace it")
-    return Transferred(_again(ready, recipe_of(regime), workers, cache, progress, check), regime, None, tuple(notes))
+    return Transferred(prepare_again(ready, recipe_of(regime), workers, cache, progress, check), regime, None, tuple(notes))
 
 
 def as_it_is(recipe: Recipe) -> Recipe:
@@ -174,7 +174,7 @@ def solve_head(ready: Prepared, *, workers: int | None, cache: str, progress: Pr
         ready: as it was trained; arguments else as for :func:`transfer`.
     """
     head = replace_head(ready.subject.module, ready.subject.image, ready.task.num_outputs, ready.recipe.seed)
-    plain = _again(ready, as_it_is(ready.recipe), workers, cache, progress, check)
+    plain = prepare_again(ready, as_it_is(ready.recipe), workers, cache, progress, check)
     _Solution(plain, head, progress, check).put_in()
 
 
@@ -265,14 +265,3 @@ def _as_module(probe: Probe) -> nn.Module:
     head = nn.Linear(probe.weight.shape[1], probe.weight.shape[0])
     _set_head(head, probe)
     return head
-
-
-def _again(
-    ready: Prepared, recipe: Recipe, workers: int | None, cache: str, progress: Progress, check: Callable[[], None]
-) -> Prepared:
-    """The same data and network for another recipe, whose augmentation may need other pictures."""
-    ready.batches.close()
-    return prepare(
-        ready.source, ready.split, ready.subject, ready.preprocess, recipe,
-        workers=workers, cache=cache, progress=progress, check=check,
-    )  # fmt: skip

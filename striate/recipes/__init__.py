@@ -7,7 +7,7 @@ from collections.abc import Callable
 from striate.errors import UsageError, nearest
 from striate.recipe import Recipe
 from striate.recipes import imagenet
-from striate.recipes.classic import fashion_cnn, lenet5, letters_cnn, mlp, resnet_cifar
+from striate.recipes.classic import SHORT, fashion_cnn, fashion_cnn_short, lenet5, letters_cnn, mlp, resnet_cifar
 from striate.recipes.general import careful, fast
 from striate.recipes.metric import metric_learning
 from striate.recipes.mnist import lenet1, lenet5_1998
@@ -23,6 +23,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "mlp": mlp,
     "lenet5": lenet5,
     "fashion_cnn": fashion_cnn,
+    "fashion_cnn_short": fashion_cnn_short,
     "letters_cnn": letters_cnn,
     "resnet_cifar": resnet_cifar,
     "lenet1": lenet1,
@@ -53,6 +54,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 USUAL = ("fast", "mlp", "lenet5", "fashion_cnn", "letters_cnn", "resnet_cifar")
 """Recipes that a variant's networks are trained with where none is named; those of the papers are asked for by name."""
+
+
+def recipe_for(name: str, epochs: int) -> Recipe:
+    """What trains for so many epochs where a network's recipe is ``name``: where there is one, its own for short runs."""
+    short = f"{name}_short"
+    return RECIPES[short if epochs <= SHORT and short in RECIPES else name]()
 
 
 def get_recipe(recipe: str | Recipe) -> Recipe:
