@@ -5,7 +5,7 @@
     python -m benchmarks.train_small mnist:FOLDER --model lenet5 ...
 
 All sides train the same network on the same 54,000 images (``make_split``, seed 0) in batches of 128, as many epochs as each
-needs to reach the accuracy on the 6,000 images of validation (mean of 3 seeds), and score the 10,000 test images once. The
+needs to reach the accuracy on the 6,000 images of validation (mean of ``--seeds``), and score the 10,000 test images once. The
 seconds are of whole processes: interpreter, reading the data, compilation, striate's look at the data, its probe, its report.
 Striate runs as ``striate train`` with its defaults and nothing in its caches. Images a second are of training epochs alone.
 """
@@ -28,14 +28,14 @@ from striate.data.formats import open_source
 from striate.data.split import make_split, write_split
 from striate.files import make_folder, write_json
 from striate.machine import has_bf16
+from striate.recipes import recipe_for
 
 TARGETS = {"fashion_cnn": 0.91, "lenet5": 0.99}
-RATES = {"fashion_cnn": 2e-3, "lenet5": 1e-2}
-"""Peak rate of the loop tuned by hand: that of striate's recipe."""
 MOST_EPOCHS = 20
 TRIES = (6, MOST_EPOCHS)
 """Epochs of the runs at a constant rate, whose every epoch is scored: the longer ones only where the shorter do not get there."""
-SEEDS = (0, 1, 2)
+FIRST_TRY = 3
+"""Epochs that are tried first of a side whose rate follows a schedule; from there on one more, or one fewer."""
 FIGURES = (
     Figure("images_per_second", "images/s"),
     Figure("seconds", "seconds to the result", less_is_better=True),
@@ -47,7 +47,7 @@ FIGURES = (
 def make_sides(model: str) -> list[Side]:
     """Striate, and everyone it is compared with."""
     bf16 = None if has_bf16() else "this processor has no bf16 instructions"
-    tuned = {"rate": RATES[model]}
+    tuned = {"rate": recipe_for(model, FIRST_TRY).optimizer.lr}  # the peak rate of striate's recipe
     return [
         Side("striate", "striate_train"),
         Side("plain PyTorch", "plain_torch", "torch", peer=True),
@@ -86,39 +86,67 @@ def make_job(data: str, model: str, out: Path) -> dict[str, Any]:
     }
 
 
-def calibrate(sides: list[Side], job: dict[str, Any], target: float, options: Options, path: Path) -> dict[str, int]:
+def calibrate(sides: list[Side], job: dict[str, Any], target: float, seeds: int, options: Options, path: Path) -> dict[str, int]:
     """The fewest epochs whose mean validation accuracy over the seeds reaches ``target``, for each side that can run.
 
     A side at a constant rate is run once a seed and scored after each epoch; one whose rate follows a schedule is run anew for
     each number of epochs. Where memory lies changes no number: sides that differ in that alone share their epochs.
     """
     record = json.loads(path.read_text()) if path.exists() else {}
-    found: dict[str, Any] = record.get("sides", {}) if record.get("target") == target else {}
-    for side in sides:
+    found: dict[str, Any] = record.get("sides", {}) if (record.get("target"), record.get("seeds")) == (target, seeds) else {}
+    wanted = [side for side in sides if options.sides is None or side.name in ("striate", *options.sides)]
+    for side in wanted:
         if side.absent is not None or side.environ or "memory_format" in side.job or side.name in found:
             continue
-        found[side.name] = _needed(side, job, target, options)
-        print(f"{side.name}: {found[side.name]['epochs']} epochs reach {100 * target:g} % of validation", flush=True)
-        write_json(path, {"target": target, "seeds": SEEDS, "machine": describe_machine(), "sides": found})
+        curve = _Curve(side, job, seeds, options)
+        epochs = curve.fewest(target)
+        found[side.name] = {"epochs": epochs, "validation": curve.means}
+        print(f"{side.name}: {epochs} epochs reach {100 * target:g} % of validation", flush=True)
+        write_json(path, {"target": target, "seeds": seeds, "machine": describe_machine(), "sides": found})
     return {name: entry["epochs"] for name, entry in found.items()}
 
 
-def _needed(side: Side, job: dict[str, Any], target: float, options: Options) -> dict[str, Any]:
-    constant = side.module not in ("striate_train", "tuned_torch")
-    curves: dict[int, float] = {}
-    for epochs in TRIES if constant else range(1, MOST_EPOCHS + 1):
-        runs = [run_side(side, {**job, "score": "validation", "epochs": epochs, "seed": seed}, options) for seed in SEEDS]
+class _Curve:
+    """Validation accuracy of a side by its number of epochs: ``means``, over the seeds, of those that were tried."""
+
+    def __init__(self, side: Side, job: dict[str, Any], seeds: int, options: Options) -> None:
+        self._side, self._job, self._seeds, self._options = side, job, seeds, options
+        self.means: dict[int, float] = {}
+
+    def fewest(self, target: float) -> int:
+        """The fewest epochs that reach ``target``."""
+        scheduled = self._side.module in ("striate_train", "tuned_torch")
+        found = self._one_by_one(target) if scheduled else self._all_at_once(target)
+        if found is None:
+            best = 100 * max(self.means.values())
+            raise SystemExit(f"{self._side.name} does not reach {100 * target:g} % in {MOST_EPOCHS} epochs; best {best:.2f}")
+        return found
+
+    def _all_at_once(self, target: float) -> int | None:
+        for epochs in TRIES:
+            runs = self._run(epochs)
+            self.means = {n + 1: statistics.fmean(run["accuracies"][n] for run in runs) for n in range(epochs)}
+            if reached := next((n for n in self.means if self.means[n] >= target), None):
+                return reached
+        return None
+
+    def _one_by_one(self, target: float) -> int | None:
+        if self._scheduled(FIRST_TRY) < target:
+            return next((n for n in range(FIRST_TRY + 1, MOST_EPOCHS + 1) if self._scheduled(n) >= target), None)
+        short = next((n for n in range(FIRST_TRY - 1, 0, -1) if self._scheduled(n) < target), 0)
+        return short + 1
+
+    def _scheduled(self, epochs: int) -> float:
+        runs = self._run(epochs)
+        self.means[epochs] = statistics.fmean(run.get("validation_accuracy", run["accuracy"]) for run in runs)
+        return self.means[epochs]
+
+    def _run(self, epochs: int) -> list[dict[str, Any]]:
+        asked = {**self._job, "score": "validation", "epochs": epochs}
+        runs = [run_side(self._side, {**asked, "seed": seed}, self._options) for seed in range(self._seeds)]
         if failed := next((run["error"] for run in runs if "error" in run), None):
-            raise SystemExit(f"{side.name}: {failed}")
-        if constant:
-            curves = {n + 1: statistics.fmean(run["accuracies"][n] for run in runs) for n in range(epochs)}
-        else:
-            curves[epochs] = statistics.fmean(run.get("validation_accuracy", run["accuracy"]) for run in runs)
-        if reached := next((n for n in sorted(curves) if curves[n] >= target), None):
-            return {"epochs": reached, "validation": curves}
-    raise SystemExit(
-        f"{side.name} does not reach {100 * target:g} % in {MOST_EPOCHS} epochs; best {100 * max(curves.values()):.2f}"
-    )
+            raise SystemExit(f"{self._side.name}: {failed}")
+        return runs
 
 
 def main() -> None:
@@ -127,6 +155,7 @@ def main() -> None:
     parser.add_argument("data", help="mnist:FOLDER or fashion:FOLDER")
     parser.add_argument("--model", choices=list(TARGETS), default="fashion_cnn")
     parser.add_argument("--calibrate-epochs", action="store_true", help="find the epochs on validation, and stop")
+    parser.add_argument("--seeds", type=int, default=3, help="of each number of epochs that is tried")
     parser.add_argument("--margin", type=float, default=0.002, help="how far above the target validation must be")
     parser.add_argument("--epochs", type=int, help="the same for all sides, instead of what calibration found")
     add_options(parser)
@@ -135,7 +164,7 @@ def main() -> None:
     job, sides = make_job(given.data, given.model, given.out), make_sides(given.model)
     found = options.out / f"epochs-{given.model}.json"
     if given.calibrate_epochs:
-        calibrate(sides, job, target + given.margin, options, found)
+        calibrate(sides, job, target + given.margin, given.seeds, options, found)
         return
     if given.epochs is None:
         if not found.exists():

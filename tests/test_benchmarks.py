@@ -374,17 +374,24 @@ def test_the_fewest_epochs_that_reach_the_target_on_validation(tmp_path: Path, m
         Side("plain", "plain_torch"),
         Side("plain, freed memory kept", "plain_torch", environ={"A": "B"}),
     ]
-    path = tmp_path / "epochs.json"
-    found = train_small.calibrate(sides, {}, 0.855, Options(tmp_path), path)
+
+    def epochs_to(target: float, name: str = "epochs.json", some: list[Side] = sides) -> dict[str, int]:
+        asked.clear()
+        return train_small.calibrate(some, {}, target, 3, Options(tmp_path), tmp_path / name)
+
+    found = epochs_to(0.855)
     assert found == {"striate": 3, "plain": 3}
-    scheduled = [(epochs, seed) for name, epochs, seed in asked if name == "striate"]
-    assert scheduled == [(epochs, seed) for epochs in (1, 2, 3) for seed in train_small.SEEDS]
+    assert [tries[1:] for tries in asked if tries[0] == "striate"] == [(epochs, seed) for epochs in (3, 2) for seed in range(3)]
     assert {epochs for name, epochs, _ in asked if name == "plain"} == {train_small.TRIES[0]}
-    asked.clear()
-    assert train_small.calibrate(sides, {}, 0.855, Options(tmp_path), path) == found
+    assert epochs_to(0.855) == found
     assert asked == []
-    assert train_small.calibrate(sides[1:2], {}, 0.99, Options(tmp_path), tmp_path / "more.json") == {"plain": 8}
-    assert [epochs for _, epochs, _ in asked] == [epochs for epochs in train_small.TRIES for _ in train_small.SEEDS]
+    assert epochs_to(0.99, "more.json", sides[1:2]) == {"plain": 8}
+    assert [epochs for _, epochs, _ in asked] == [epochs for epochs in train_small.TRIES for _ in range(3)]
+    for target, epochs, tries in ((0.79, 1, {3, 2, 1}), (0.825, 2, {3, 2, 1}), (0.91, 5, {3, 4, 5})):
+        assert epochs_to(target, f"{target}.json", sides[:1]) == {"striate": epochs}
+        assert {epochs for _, epochs, _ in asked} == tries
+    with pytest.raises(SystemExit, match="does not reach 200 %"):
+        epochs_to(2.0, "never.json", sides[1:2])
 
 
 PREPARED = {
