@@ -52,16 +52,16 @@ def fashion_cnn() -> Recipe:
 
 
 def fashion_cnn_short() -> Recipe:
-    """The same for a handful of epochs, in which nothing is learnt by heart: pictures as they are, at twice the rate.
+    """The same for a handful of epochs, in which nothing is learnt by heart: pictures as they are, at three times the rate.
 
     ``striate train fashion:FOLDER --model fashion_cnn --epochs 3``. Three epochs of 48,000 images, scored on the 12,000 of
-    validation: 90.8 % (90.77, 90.85; n = 2 seeds), where the longer recipe had 88.4, and with this one's rate and average 90.0.
+    validation: 91.1 % (90.95, 91.22; n = 2 seeds), at two thirds of the rate 90.8; the longer recipe had 88.4.
     """
     return replace(
         fashion_cnn(),
         name="fashion_cnn_short",
         epochs=SHORT,
-        optimizer=Optimizer("adamw", lr=4e-3, weight_decay=0.01),
+        optimizer=Optimizer("adamw", lr=6e-3, weight_decay=0.01),
         augment=Augment(),
         ema=0.988,
         validate_every=1,
