@@ -103,9 +103,7 @@ def train(
         """As asked for, for as many epochs as a budget allows or else the fields or the recipe itself say."""
         usual = get_recipe(recipe if recipe is not None else name)
         num = epochs or apply_fields(usual, fields).epochs
-        usual = usual if recipe is not None else recipe_for(usual.name, num)
-        asked = apply_fields(usual, fields)
-        return asked if "ema" in fields else dataclasses.replace(asked, ema=average_over(asked, num, usual.epochs))
+        return apply_fields(usual if recipe is not None else recipe_for(usual.name, num), fields)
 
     chosen = recipe_of("transfer_small" if begun else recipe_name(network))
     subject = make_subject(network, source, chosen, begun)
@@ -143,11 +141,12 @@ def train(
         else:
             resolved, estimate = resolve_run(ready, device, seconds, tuning, check)
             resolved = dataclasses.replace(resolved, notes=(*(moved.notes if moved else ()), *resolved.notes))
-            if seconds is not None:
-                before, chosen = chosen, recipe_of(chosen.name, resolved.epochs)
-                ready = dataclasses.replace(ready, recipe=chosen)
-                if chosen.name != before.name:
-                    ready = prepare_again(ready, chosen, workers, cache, listener, check)
+            if seconds is not None and recipe_of(chosen.name, resolved.epochs).name != chosen.name:
+                ready = prepare_again(ready, recipe_of(chosen.name, resolved.epochs), workers, cache, listener, check)
+            if "ema" not in fields and moved is None:  # weights that were good to begin with may stay in an average
+                ema = average_over(ready.recipe.ema, resolved.epochs * ready.batches.steps)
+                ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, ema=ema))
+            chosen = ready.recipe
         record = make_record(
             ready, resolved, str(data) if isinstance(data, str | Path) else source.location,
             budget=budget, split=split, weights=weights, regime=moved.regime if moved else regime if weights else None,

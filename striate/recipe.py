@@ -134,8 +134,8 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         balance: uneven classes: ``auto`` (``loss`` when the largest has over 3 times the smallest), ``loss``,
             ``sampler`` or ``none``.
-        ema: decay a step of the average of weights that is validated and kept; None: the weights themselves. See
-            :func:`average_over` for a run of other epochs than the recipe's.
+        ema: decay a step of the average of weights that is validated and kept, where a run is long enough for it
+            (:func:`average_over`); None: the weights themselves.
         clip: largest gradient norm; None: no limit.
         accumulate: micro-batches an optimizer step.
         precision: ``fp32``, ``bf16`` or ``auto`` (the probe decides).
@@ -201,14 +201,12 @@ class Recipe:
             raise UsageError(f"the learning rate is {self.optimizer.lr}", where="optimizer.lr", fix="use a number above 0")
 
 
-def average_over(recipe: Recipe, epochs: int, usual: int) -> float | None:
-    """Decay of the average of weights that spans the same share of a run of ``epochs`` as ``recipe.ema`` does of ``usual``.
+def average_over(decay: float | None, steps: int) -> float | None:
+    """The decay of the average of weights in a run of so many steps: its span, 1 / (1 - decay), is a twentieth at most.
 
-    An average made for thirty epochs, over three still holds much of what the network was while its rate was high.
+    A longer one still holds, at the end, what the network was while its rate was high.
     """
-    if recipe.ema is None or epochs == usual:
-        return recipe.ema
-    return round(max(0.5, 1 - (1 - recipe.ema) * usual / epochs), 6)
+    return None if decay is None else min(decay, round(max(0.5, 1 - 20 / steps), 6))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ def fashion_cnn_short() -> Recipe:
         epochs=SHORT,
         optimizer=Optimizer("adamw", lr=6e-3, weight_decay=0.01),
         augment=Augment(),
-        ema=0.988,
         validate_every=1,
     )
 
