@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command_line import ROOT, Ended
 
+from striate import machine
+
 # Small tensors: OpenMP's barriers cost more than a second thread brings, and xdist runs a worker a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freed_memory_goes_back() -> Iterator[None]:
+    """What a module's tests no longer hold is the system's again: a command keeps it with the process, for all that follow."""
+    yield
+    machine.release_freed_memory()
 
 
 @pytest.fixture(scope="session")
