@@ -32,7 +32,7 @@ from striate.recipes import recipe_for
 
 TARGETS = {"fashion_cnn": 0.91, "lenet5": 0.99}
 MOST_EPOCHS = 20
-TRIES = (6, MOST_EPOCHS)
+TRIES = (10, MOST_EPOCHS)
 """Epochs of the runs at a constant rate, whose every epoch is scored: the longer ones only where the shorter do not get there."""
 FIRST_TRY = 3
 """Epochs that are tried first of a side whose rate follows a schedule; from there on one more, or one fewer."""
