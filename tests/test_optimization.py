@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,3 +169,16 @@ for name in ("adamw", "sgd", "rmsprop"):
 print("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.slow
+def test_neither_does_a_whole_run(tmp_path: Path) -> None:
+    code = """
+import sys
+from striate.cli import main
+status = main(sys.argv[1:])
+print(status, "torch._dynamo" in sys.modules, "sympy" in sys.modules)
+"""
+    words = ["train", "demo:fashion", "--model", "fashion_cnn", "--epochs", "1", "--no-probe", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 False False"

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from striate.arithmetic import ReceptiveField
 from striate.field_tracking import FieldTracker
-from striate.look.tracing import on_meta
 from striate.watching import WatchedRun
 
 Place = tuple[float, float]
@@ -72,13 +71,14 @@ def place_map(module: nn.Module, image: tuple[int, int, int], maps: tuple[int, i
     """Where the pixels of a network's last map of size ``maps`` lie; spread evenly where that cannot be told.
 
     Args:
-        module: a copy of it without weights is run, on the meta device.
+        module: run on a blank image where it is: the meta device would load half of PyTorch's compiler, which takes longer.
         image: (channels, height, width) that it reads.
     """
-    run = WatchedRun(on_meta(module), fields=_GridTracker())
+    run = WatchedRun(module, fields=_GridTracker())
+    parameter = next(module.parameters(), None)
     try:
-        run.start(image, "meta")
-    except Exception:  # it looks at numbers, of which there are none here, or does what no meta device can
+        run.start(image, "cpu" if parameter is None else str(parameter.device))
+    except Exception:  # a network of the user's own may refuse one blank image
         return Placement.spread(maps, image[1:])
     found = [
         seen.receptive_field
