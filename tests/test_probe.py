@@ -53,3 +53,24 @@ def test_how_long_a_way_is_looked_at(
     seconds, taken = looked(monkeypatch, first, later, best)
     assert seconds == pytest.approx(found)
     assert taken == pytest.approx(steps, abs=1 if steps == 16 else 0)  # sums of tenths
+
+
+@pytest.mark.parametrize(
+    ("channels_last", "contiguous", "chosen"),
+    [
+        (1.0, 1.0, "channels_last"),
+        (1.0, 1.07, "channels_last"),
+        (1.07, 1.0, "channels_last"),  # noise
+        (1.09, 1.0, "contiguous"),
+    ],
+)
+def test_of_two_alike_the_usual_is_chosen(
+    channels_last: float, contiguous: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe.machine, "has_bf16", lambda: False)
+    seconds = {"channels_last": channels_last, "contiguous": contiguous}
+    monkeypatch.setattr(probe, "_seconds", lambda *given: seconds[given[4].memory_format])
+    recipe = Recipe(name="test")
+    task = Classify(classes=("a", "b"))
+    found = probe._measure(task, nn.Identity(), {}, recipe, resolve_plainly(recipe), None, lambda: None)
+    assert found.memory_format == chosen
