@@ -129,7 +129,8 @@ def _measure(
     best = min(seconds, key=lambda choice: seconds[choice] * (1.0 if choice == usual else MARGIN))
     if len(seconds) > 1:
         timed = ", ".join(f"{c.precision} {c.memory_format} {1000 * s:.3g} ms" for c, s in seconds.items())
-        notes.append(f"{best.precision} and {best.memory_format}: fastest of {timed} a step")
+        how = "fastest of" if seconds[best] == min(seconds.values()) else "within noise the fastest of"
+        notes.append(f"{best.precision} and {best.memory_format}: {how} {timed} a step")
     if tuning is not None and plain.device == "cpu":
         best = _choose_threads(task, model, batch, recipe, best, seconds, notes)
         best = _choose_allocator(task, model, batch, recipe, best, seconds, notes) if tuning.allocator else best

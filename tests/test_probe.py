@@ -74,3 +74,4 @@ def test_of_two_alike_the_usual_is_chosen(
     task = Classify(classes=("a", "b"))
     found = probe._measure(task, nn.Identity(), {}, recipe, resolve_plainly(recipe), None, lambda: None)
     assert found.memory_format == chosen
+    assert ("within noise" in found.notes[-1]) == (channels_last == 1.07)
