@@ -206,7 +206,7 @@ def average_over(decay: float | None, steps: int) -> float | None:
 
     A longer one still holds, at the end, what the network was while its rate was high.
     """
-    return None if decay is None else min(decay, round(max(0.5, 1 - 20 / steps), 6))
+    return None if decay is None else min(decay, round(max(0.5, 1 - 20 / max(1, steps)), 6))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,18 @@ from striate.data.source import Source
 from striate.environment import describe_environment, inexact_because
 from striate.errors import Refused, UsageError
 from striate.preparation import Prepared
-from striate.recipe import Resolved
+from striate.recipe import Recipe, Resolved, average_over
 from striate.recipe_fields import to_fields
+from striate.recipes import RECIPES
 from striate.reproduction import command_line, python_code
 
 Network = str | nn.Module | Callable[..., nn.Module]
+
+
+def _as_asked(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with its own average of weights again, where the run's is what a run of so many steps makes of it."""
+    usual = RECIPES[recipe.name]().ema if recipe.name in RECIPES else None
+    return dataclasses.replace(recipe, ema=usual) if recipe.ema == average_over(usual, steps) else recipe
 
 
 def make_record(
@@ -30,10 +38,11 @@ def make_record(
     network = subject.source_file or (subject.name if subject.variant else f"{subject.name} of your own")
     paths = {"split": split, "weights": weights}
     options = {"budget": budget, "regime": regime, **{name: None if path is None else str(path) for name, path in paths.items()}}
+    asked = _as_asked(ready.recipe, resolved.epochs * ready.batches.steps)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command_line(data, network, ready.recipe, **options),
-        "python": python_code(data, network, ready.recipe, **options),
+        "command": command_line(data, network, asked, **options),
+        "python": python_code(data, network, asked, **options),
         "recipe": to_fields(ready.recipe),
         "resolved": to_fields(resolved),
         "model": ready.subject.to_json(),

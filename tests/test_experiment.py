@@ -264,6 +264,8 @@ def test_the_average_of_weights_spans_a_twentieth_of_a_run_at_most(tmp_path: Pat
     assert kept("own", epochs=2, probe=False, ema=0.9) == 0.9
     budget = train("demo:fashion", "mlp", out=tmp_path / "budget", cache="off", budget="0.5s")
     assert budget.record["recipe"]["ema"] == average_over(0.998, 21 * budget.record["resolved"]["epochs"])
+    assert "ema" not in budget.record["python"]
+    assert "--ema" not in budget.record["command"]
     assert average_over(0.998, 42) == pytest.approx(1 - 20 / 42, abs=1e-6)
     assert average_over(0.998, 9_999) == pytest.approx(0.998, abs=1e-6)
     assert average_over(0.998, 10_001) == 0.998
