@@ -38,7 +38,8 @@ def make_record(
     network = subject.source_file or (subject.name if subject.variant else f"{subject.name} of your own")
     paths = {"split": split, "weights": weights}
     options = {"budget": budget, "regime": regime, **{name: None if path is None else str(path) for name, path in paths.items()}}
-    asked = _as_asked(ready.recipe, resolved.epochs * ready.batches.steps)
+    transferred = regime not in (None, "scratch")  # where the average stays as the recipe has it
+    asked = ready.recipe if transferred else _as_asked(ready.recipe, resolved.epochs * ready.batches.steps)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command_line(data, network, asked, **options),

@@ -255,12 +255,8 @@ def test_many_are_stored_at_once_as_one_by_one(tmp_path: Path) -> None:
     cache = PixelCache(tmp_path, "a", PLENTY)
     assert store(cache, 3) == [0]
     asked = [1, 3, 2, 1]
-    assert cache.put_all([stamp_of(str(number).encode()) for number in asked], [picture(number) for number in asked]) == [
-        1,
-        0,
-        2,
-        1,
-    ]
+    found = cache.put_all(stamps(*asked).tolist(), [picture(number) for number in asked])
+    assert found == [1, 0, 2, 1]
     for opened in (cache, PixelCache(tmp_path, "a", PLENTY)):
         assert len(opened) == 3
         assert all(holds(opened, number) for number in (1, 2, 3))
@@ -268,6 +264,5 @@ def test_many_are_stored_at_once_as_one_by_one(tmp_path: Path) -> None:
 
 def test_of_many_as_many_are_stored_as_there_is_room_for(tmp_path: Path) -> None:
     cache = PixelCache(tmp_path, "a", 2 * picture(0).nbytes + 1)
-    stamps = [stamp_of(str(number).encode()) for number in range(4)]
-    assert cache.put_all(stamps, [picture(0)] * 4) == [0, 1, -1, -1]
+    assert cache.put_all(stamps(*range(4)).tolist(), [picture(0)] * 4) == [0, 1, -1, -1]
     assert "at their bound" in cache.stopped
